@@ -2,20 +2,42 @@
 
 Code that must run in training (compiled, thousands of games a second) and on the judge's machine (numpy only) is
 written once, in the subset that both understand, and decorated with this.
+
+Machine code is kept on disk between runs. numba's own cache does not notice when a *called* function in another file
+changes, so the cache folder is named by a digest of all source files that a function may call into.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import os
+from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
+ROOMS = ("engine", "wrappers")
 
 try:
-    from numba import njit
+    import numba
+
+    def cache_root() -> Path:
+        """The project's cache folder: `LUXS2_CACHE`, or `~/.cache/luxs2`."""
+        return Path(os.environ.get("LUXS2_CACHE", "") or Path.home() / ".cache" / "luxs2")
+
+    @functools.lru_cache(maxsize=None)
+    def _digest(room: str) -> str:
+        """Of the sources that functions of this room may call: the room itself and those that it may import."""
+        rooms = ROOMS[: ROOMS.index(room) + 1] if room in ROOMS else (*ROOMS, room)
+        top = Path(__file__).parent.parent
+        files = sorted(path for name in rooms for path in (top / name).glob("**/*.py"))
+        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
     def jit(function: F) -> F:
         """Compile on first call, keep the machine code on disk, release the interpreter lock while running."""
-        return njit(cache=True, nogil=True)(function)
+        room = function.__module__.split(".")[0]
+        numba.config.CACHE_DIR = str(cache_root() / "compiled" / _digest(room))
+        return numba.njit(cache=True, nogil=True)(function)
 
 except ImportError:
 
