@@ -1,0 +1,325 @@
+"""Checkpoints: a folder with a policy, what is needed to build it, and what is needed to resume.
+
+    config.json          {"format", "step", "config", "files": name -> size and SHA-256}
+    policy.safetensors   the policy's parameters and buffers
+    trainer.pt           the trainer's state, for resuming (optional); loads with `weights_only=True`
+
+A run folder holds them as `step-000000123`, beside two small files `latest` and `best` that name one each. A
+checkpoint is written under a temporary name, flushed to disk and renamed; then the pointers are replaced, each in one
+atomic rename; then old checkpoints are renamed away and deleted. So a run that is killed at any moment can be loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+FORMAT = 1
+CONFIG, POLICY, TRAINER = "config.json", "policy.safetensors", "trainer.pt"
+POINTERS = ("best", "latest")
+_STEP = re.compile(r"step-(\d+)(?:\.(\d+))?")
+_TEMPORARY = ".tmp-"
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be written or read; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint folder holds."""
+
+    folder: Path
+    step: int
+    config: dict[str, Any]
+    policy_state: dict[str, torch.Tensor]
+    trainer_state: Any  # None if none was saved
+
+
+def save(
+    folder: Path | str, config: dict[str, Any], policy_state: dict[str, torch.Tensor], trainer_state: Any | None = None, step: int = 0
+) -> Path:
+    """Write one checkpoint folder, complete or not at all; raises `CheckpointError` if it exists.
+
+    `trainer_state` may nest dicts, lists and tuples of tensors, numbers, strings, numpy arrays (structured ones too) and
+    numpy or torch random generators; they come back as such from `load`.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists; a checkpoint is written to a new folder (save_to_run keeps several in a run).")
+    contents = {POLICY: save_tensors(_plain_state(policy_state))}
+    if trainer_state is not None:
+        buffer = io.BytesIO()
+        torch.save(pack(trainer_state), buffer)
+        contents[TRAINER] = buffer.getvalue()
+    files = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
+    header = {"format": FORMAT, "step": step, "config": config, "files": files}
+    try:
+        contents[CONFIG] = json.dumps(header, indent=2, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"The config cannot be written as JSON: {error}.") from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f"{_TEMPORARY}{folder.name}-{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    for name, data in contents.items():
+        _write(temporary / name, data)
+    _flush_folder(temporary)
+    os.rename(temporary, folder)
+    _flush_folder(folder.parent)
+    return folder
+
+
+def save_to_run(
+    run: Path | str,
+    step: int,
+    config: dict[str, Any],
+    policy_state: dict[str, torch.Tensor],
+    trainer_state: Any | None = None,
+    best: bool = False,
+    keep: int = 2,
+) -> Path:
+    """Write a checkpoint of this step into a run folder, point `latest` (and `best`) to it, and delete all others but the
+    newest `keep` and those pointed to. A run folder has one writer."""
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    name, again = f"step-{step:09d}", 0
+    while (run / name).exists():  # a resumed run comes by again: its old folder may be the one that is pointed to
+        again += 1
+        name = f"step-{step:09d}.{again}"
+    folder = save(run / name, config, policy_state, trainer_state, step)
+    if best:  # first: killed in between, the run goes on from before this step, and no best one is lost
+        _point(run, "best", name)
+    _point(run, "latest", name)
+    _prune(run, keep)
+    return folder
+
+
+def load(
+    path: Path | str,
+    which: Literal["best", "latest"] = "best",
+    check: Callable[[dict[str, Any]], Any] | None = None,
+    runs: Path | str = "runs",
+) -> Checkpoint:
+    """Read a checkpoint and make sure that it is whole.
+
+    `path` is a checkpoint folder, a run folder (its best checkpoint if there is one and `which` is `"best"`, else its
+    latest), a pointer in a run folder (`runs/mine/latest`), or the word `latest`: the run under `runs` that was saved
+    last. `check` gets the config and raises `ValueError`, `TypeError` or `KeyError` if it cannot be used, for instance
+    for an unknown key. Tensors are on the CPU. Raises `CheckpointError`.
+    """
+    folder = resolve(path, which, runs)
+    header = _read_header(folder)
+    contents = {name: _read_whole(folder, name, facts) for name, facts in header["files"].items()}
+    config = header["config"]
+    if check is not None:
+        try:
+            check(config)
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"The config of checkpoint {folder} does not fit this version: {error}") from error
+    try:
+        policy_state = load_tensors(contents[POLICY])
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder / POLICY} is not a safetensors file: {error}.") from error
+    trainer_state = None
+    if TRAINER in contents:
+        try:
+            trainer_state = unpack(torch.load(io.BytesIO(contents[TRAINER]), map_location="cpu", weights_only=True))
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise CheckpointError(f"{folder / TRAINER} cannot be read: {error}.") from error
+    return Checkpoint(folder, header["step"], config, policy_state, trainer_state)
+
+
+def resolve(path: Path | str, which: Literal["best", "latest"] = "best", runs: Path | str = "runs") -> Path:
+    """The checkpoint folder that `path` means (see `load`)."""
+    if which not in POINTERS:
+        raise CheckpointError(f"which is {which!r}; accepted are 'best' and 'latest'.")
+    if str(path) == "latest" and not Path(path).exists():
+        saved = [pointer for pointer in Path(runs).glob("*/latest") if pointer.is_file()]
+        if not saved:
+            raise CheckpointError(f"There is no run with a checkpoint under {Path(runs)}; train one or name a checkpoint folder.")
+        path = max(saved, key=lambda pointer: pointer.stat().st_mtime_ns).parent
+    path = Path(path)
+    if path.name in POINTERS and path.is_file():
+        return _follow(path)
+    if path.name in POINTERS and not path.exists() and path.parent.is_dir():
+        raise CheckpointError(f"Run {path.parent} has no checkpoint called {path.name}.")
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is no folder; accepted are a checkpoint folder, a run folder and the word latest.")
+    if (path / CONFIG).exists() and not _in_run(path):
+        return path
+    for name in POINTERS[POINTERS.index(which) :]:
+        if (path / name).is_file():
+            return _follow(path / name)
+    whole = [folder for folder in _steps(path) if (folder / CONFIG).exists()]
+    if whole:  # killed between the very first checkpoint and its pointer
+        return whole[-1]
+    missing = "config.json" if any((path / name).exists() for name in (POLICY, TRAINER)) else "checkpoint"
+    raise CheckpointError(f"{path} has no {missing}; accepted are a checkpoint folder, a run folder and the word latest.")
+
+
+def pack(value: Any) -> Any:
+    """A nest of plain values and arrays as one that `torch.load(weights_only=True)` accepts; `unpack` turns it back."""
+    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:  # before float: np.float64 is one
+        data = torch.from_numpy(np.frombuffer(np.asarray(value).tobytes(), np.uint8).copy())
+        kind = "scalar" if isinstance(value, np.generic) else "records" if isinstance(value, np.recarray) else "array"
+        return {_PACKED: kind, "dtype": repr(np.lib.format.dtype_to_descr(value.dtype)), "shape": list(value.shape), "data": data}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone()  # a view would be saved with all of its storage
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, (str, int)) or key == _PACKED:
+                raise CheckpointError(f"A trainer state has the key {key!r}; accepted are strings and integers, but for {_PACKED!r}.")
+        return {key: pack(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [pack(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(pack(item) for item in value)
+    if isinstance(value, np.random.Generator):
+        return {_PACKED: "numpy generator", "state": pack(value.bit_generator.state)}
+    if isinstance(value, torch.Generator):
+        return {_PACKED: "torch generator", "state": value.get_state()}
+    raise CheckpointError(f"A trainer state cannot hold a {type(value).__name__}.")
+
+
+def unpack(value: Any) -> Any:
+    """What `pack` was given. Tuples stay tuples; named tuples have become plain ones."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(unpack(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    kind = value.get(_PACKED)
+    if kind is None:
+        return {key: unpack(item) for key, item in value.items()}
+    if kind == "numpy generator":
+        state = unpack(value["state"])
+        bits = getattr(np.random, state["bit_generator"])()
+        bits.state = state
+        return np.random.Generator(bits)
+    if kind == "torch generator":
+        generator = torch.Generator()
+        generator.set_state(value["state"])
+        return generator
+    dtype = np.lib.format.descr_to_dtype(ast.literal_eval(value["dtype"]))
+    array = np.frombuffer(value["data"].numpy().tobytes(), dtype).reshape(value["shape"]).copy()
+    return array[()] if kind == "scalar" else array.view(np.recarray) if kind == "records" else array
+
+
+_PACKED = "__packed__"
+
+
+def _plain_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Names without what `torch.compile` (`_orig_mod.`, anywhere) and data-parallel wrappers (`module.`, in front) add."""
+    plain: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        short = name.replace("_orig_mod.", "").removeprefix("module.")
+        if short in plain:
+            raise CheckpointError(f"The policy state has {name} and another tensor that both become {short}.")
+        plain[short] = tensor.detach().cpu().contiguous().clone()  # safetensors refuses shared memory
+    return plain
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"Checkpoint {folder} has no {CONFIG}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        version = header.get("format") if isinstance(header, dict) else None
+        raise CheckpointError(f"{path} has format {version!r}; this version reads format {FORMAT}.")
+    expected = {"format", "step", "config", "files"}
+    if set(header) != expected:
+        odd = ", ".join(sorted(set(header) ^ expected))
+        raise CheckpointError(f"{path} has unknown or missing keys ({odd}); expected are {', '.join(sorted(expected))}.")
+    if not isinstance(header["config"], dict) or not isinstance(header["files"], dict) or POLICY not in header["files"]:
+        raise CheckpointError(f"{path} does not describe a checkpoint: config and files must be objects and files must name {POLICY}.")
+    unknown = set(header["files"]) - {POLICY, TRAINER}
+    if unknown:
+        raise CheckpointError(f"{path} names the unknown files {', '.join(sorted(unknown))}; known are {POLICY} and {TRAINER}.")
+    return header
+
+
+def _read_whole(folder: Path, name: str, facts: Any) -> bytes:
+    try:
+        data = (folder / name).read_bytes()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"Checkpoint {folder} lacks {name}.") from error
+    if not isinstance(facts, dict) or set(facts) != {"size", "sha256"}:
+        raise CheckpointError(f"{folder / CONFIG} does not give size and sha256 of {name}.")
+    if len(data) != facts["size"]:
+        raise CheckpointError(f"{folder / name} has {len(data)} bytes; {facts['size']} were written, so it is cut short or not ours.")
+    if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+        raise CheckpointError(f"{folder / name} has changed since it was written.")
+    return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _point(run: Path, pointer: str, name: str) -> None:
+    temporary = run / f"{_TEMPORARY}{pointer}"
+    _write(temporary, f"{name}\n".encode())
+    os.replace(temporary, run / pointer)
+    _flush_folder(run)
+
+
+def _follow(pointer: Path) -> Path:
+    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
+    if not _STEP.fullmatch(name) or not (pointer.parent / name).is_dir():
+        raise CheckpointError(f"{pointer} names {name!r}, which is no checkpoint in {pointer.parent}.")
+    return pointer.parent / name
+
+
+def _in_run(path: Path) -> bool:
+    """A run folder may have a config.json of its own; what makes it a run is what it holds."""
+    return any((path / name).is_file() for name in POINTERS) or bool(_steps(path))
+
+
+def _steps(run: Path) -> list[Path]:
+    """Checkpoint folders of a run, oldest first."""
+    found = [(match, path) for path in run.iterdir() if (match := _STEP.fullmatch(path.name)) and path.is_dir()]
+    return [path for _, path in sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2] or 0)))]
+
+
+def _prune(run: Path, keep: int) -> None:
+    pointed = {_follow(run / name).name for name in POINTERS if (run / name).is_file()}
+    # after a resume from an earlier step the newest by number is not the newest by time
+    by_time = sorted(_steps(run), key=lambda path: path.stat().st_mtime_ns)
+    for path in by_time[: max(len(by_time) - keep, 0)]:
+        if path.name not in pointed:
+            os.rename(path, path.with_name(f"{_TEMPORARY}old-{path.name}"))  # never a half-deleted folder under its own name
+    for path in run.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,90 @@
+"""Metrics of a run: TensorBoard events and a JSONL file, always both, both local.
+
+`metrics.jsonl` has one object a line: `step`, `time` (seconds since 1970) and the metrics of that moment, under the
+field's usual names (`charts/...`, `losses/...`, `eval/...`). It is flushed with every line. A number that is not finite
+is written as null, since JSON has none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, SupportsFloat
+
+from torch.utils.tensorboard import SummaryWriter
+
+FILE = "metrics.jsonl"
+
+
+class MetricsWriter:
+    """Writes numbers to `run_dir/metrics.jsonl` and to TensorBoard events in `run_dir`.
+
+    With `resume_step` a run goes on: what was written for later steps (by the part of the run that the checkpoint does
+    not know) is dropped from both, so that no step is there twice. Without it `run_dir` must not have metrics yet.
+    """
+
+    def __init__(self, run_dir: Path | str, resume_step: int | None = None) -> None:
+        run_dir = Path(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self.path = run_dir / FILE
+        if resume_step is not None:
+            _truncate(self.path, resume_step)
+        elif self.path.exists():
+            raise ValueError(f"{self.path} exists; resume the run, or choose another run folder.")
+        self._file = open(self.path, "a", encoding="utf-8")
+        purge = None if resume_step is None else resume_step + 1
+        self._board = SummaryWriter(str(run_dir), purge_step=purge, flush_secs=10)
+
+    def write(self, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
+        """Record numbers (Python's, numpy's or one-element tensors) at an environment step; a resumed run cuts after it."""
+        values = {name: float(value) for name, value in metrics.items()}
+        for reserved in ("step", "time"):
+            if reserved in values:
+                raise ValueError(f"A metric is called {reserved!r}, which names the line's own {reserved}.")
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": int(step), "time": round(time.time(), 3), **finite}, allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, int(step))
+
+    def text(self, name: str, text: str, step: int = 0) -> None:
+        """Show a text (the config, say) in TensorBoard."""
+        self._board.add_text(name, text, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:
+    """The lines of a `metrics.jsonl` (or of the one in a run folder); a last line cut short by a kill is left out."""
+    path = Path(path)
+    path = path / FILE if path.is_dir() else path
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def _truncate(path: Path, step: int) -> None:
+    """Keep the lines up to and including `step`; the file is replaced in one rename."""
+    if not path.exists():
+        return
+    kept = [line for line in read_metrics(path) if line["step"] <= step]
+    temporary = path.with_name(f".tmp-{path.name}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line, allow_nan=False) + "\n" for line in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
