@@ -1,0 +1,34 @@
+"""The dense shared backbone: the same small network for every entity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn as nn
+from torch import Tensor
+
+from agent.backbones import Entities
+
+
+@dataclass(frozen=True)
+class DenseConfig:
+    """Layers of width H, each followed by tanh."""
+
+    layers: int = 1
+
+
+class DenseBackbone(nn.Module):
+    """Full parameter sharing: no entity sees another, none has weights of its own."""
+
+    def __init__(self, width: int, config: DenseConfig):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(width, width) for _ in range(config.layers)])
+        for layer in self.layers:
+            nn.init.orthogonal_(layer.weight, 2**0.5)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, feature: Tensor, entities: Entities) -> Tensor:
+        """[M, H] -> [M, H]."""
+        for layer in self.layers:
+            feature = layer(feature).tanh()
+        return feature

@@ -1,0 +1,122 @@
+"""Feature extractors: one look at the whole map, read out at the entities' cells.
+
+`hybrid` (default) encodes the downsampled map and the team's state cheaply and joins them with each entity's own
+features, so that compute follows the number of entities. `pixel` is the published full-resolution residual trunk.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from agent.batch import Batch
+
+
+def linear(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:
+    """Orthogonal weights, zero bias."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def read_at(plane_feature: Tensor, side: Tensor, block: Tensor) -> Tensor:
+    """[B, C, P, P] at each row's side and plane cell: [M, C]."""
+    flat = plane_feature.flatten(2)
+    return flat.permute(0, 2, 1).reshape(-1, flat.shape[1])[side * flat.shape[2] + block]
+
+
+class EntityInput(nn.Module):
+    """First layer of an entity, one for robots and one for factories (which fill only the first `factory_width` features)."""
+
+    def __init__(self, entity_width: int, factory_width: int, outputs: int):
+        super().__init__()
+        self.factory_width = factory_width
+        self.outputs = outputs
+        self.robot = linear(entity_width, outputs)
+        self.factory = linear(factory_width, outputs)
+
+    def forward(self, feature: Tensor, kind: Tensor) -> Tensor:
+        """[M, D] -> [M, outputs]."""
+        is_factory = kind == 0
+        factories = is_factory.nonzero()[:, 0]
+        robots = (~is_factory).nonzero()[:, 0]
+        robot_part = self.robot(feature[robots])
+        factory_part = self.factory(feature[factories, : self.factory_width])
+        out = torch.zeros(len(feature), self.outputs, dtype=robot_part.dtype, device=feature.device)
+        return out.index_copy(0, robots, robot_part).index_copy(0, factories, factory_part)
+
+
+class HybridExtractor(nn.Module):
+    """Two small convolutions over the downsampled map, read out at the entity's place and pooled, with the team's state.
+
+    The map part ends in one addition to the entity's first layer, so its cost an entity is one readout.
+    """
+
+    HALVE = 2  # the first convolution halves the planes
+
+    def __init__(self, planes: int, plane_size: int, scalars: int, entity_width: int, factory_width: int, width: int, channels: int):
+        super().__init__()
+        self.plane_size = plane_size
+        self.first = nn.Conv2d(planes, channels, self.HALVE, stride=self.HALVE)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        for conv in (self.first, self.second):
+            nn.init.orthogonal_(conv.weight, 2**0.5)
+            nn.init.zeros_(conv.bias)
+        self.entity = EntityInput(entity_width, factory_width, width)
+        self.place = linear(channels, width)
+        self.team = linear(channels + scalars, width)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Batch -> [M, width]."""
+        plane = F.relu(self.second(F.relu(self.first(batch.planes))))
+        half = self.plane_size // self.HALVE
+        block = batch.block // self.plane_size // self.HALVE * half + batch.block % self.plane_size // self.HALVE
+        place = self.place(read_at(plane, batch.side, block))
+        team = self.team(torch.cat([plane.mean((2, 3)), batch.scalar], 1))
+        return (self.entity(batch.feature, batch.kind) + place + team[batch.side]).tanh()
+
+
+class ResidualBlock(nn.Module):
+    """3x3 convolutions with squeeze-excitation."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.squeeze = linear(channels, channels // 4)
+        self.excite = linear(channels // 4, channels)
+        for conv in (self.first, self.second):
+            nn.init.orthogonal_(conv.weight, 2**0.5)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(F.relu(self.first(x)))
+        gate = torch.sigmoid(self.excite(F.relu(self.squeeze(y.mean((2, 3))))))
+        return F.relu(x + y * gate[:, :, None, None])
+
+
+class PixelExtractor(nn.Module):
+    """The published trunk: tiled scalars and all planes at full resolution through residual blocks, read out at the cells.
+
+    Needs planes as large as the map. No batch norm, so acting and learning see the same function.
+    """
+
+    def __init__(self, planes: int, scalars: int, width: int, channels: int, blocks: int):
+        super().__init__()
+        self.first = nn.Conv2d(planes + scalars, channels, 1)
+        self.trunk = nn.Sequential(*[ResidualBlock(channels) for _ in range(blocks)])
+        self.place = linear(channels, width)
+        self.pooled = linear(channels, width)
+        self.kind = nn.Embedding(3, width)
+        nn.init.orthogonal_(self.first.weight, 2**0.5)
+        nn.init.zeros_(self.first.bias)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Batch -> [M, width]."""
+        tiled = batch.scalar[:, :, None, None].expand(-1, -1, *batch.planes.shape[2:])
+        plane = self.trunk(F.relu(self.first(torch.cat([batch.planes, tiled], 1))))
+        pooled = self.pooled(plane.mean((2, 3)))
+        return (self.place(read_at(plane, batch.side, batch.block)) + pooled[batch.side] + self.kind(batch.kind)).tanh()

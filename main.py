@@ -1,0 +1,295 @@
+"""Train, test and ship agents for Lux AI Season 2.
+
+    python main.py VERB [options]          python main.py VERB --help
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+RUNS = Path("runs")
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as it was given; the message is a sentence for its user."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- train
+
+
+def train(argv: list[str]) -> None:
+    """Train an agent; the run folder holds checkpoints, metrics (TensorBoard and metrics.jsonl) and the config."""
+    from training.config import PRESETS, TrainCommand
+    from training.train import resumed_config
+    from training.train import train as run_training
+
+    chosen = _early(argv, "--preset", "demo")
+    if chosen not in PRESETS:
+        raise UsageError(f"There is no preset {chosen!r}; accepted are {', '.join(PRESETS)}.")
+
+    args = _parse(TrainCommand, argv, "train", train, default=TrainCommand(config=PRESETS[chosen], preset=chosen))
+    run_dir = args.run_dir or RUNS / f"{chosen}-{args.config.seed}"
+    config = resumed_config(run_dir, args.config) if args.resume else args.config
+    scores = run_training(config, run_dir, args.resume)
+    print(f"The run is in {run_dir}; see it with: tensorboard --logdir {run_dir}")
+    if scores:
+        print_scores(scores, f"{config.eval_maps} unseen maps")
+
+
+# ------------------------------------------------------------------------------------------------------------- evaluate
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    checkpoint: tyro.conf.Positional[str] = "latest"
+    """Checkpoint, run folder (its best checkpoint), or `latest`."""
+    maps: int = 32
+    """Unseen maps of 1000 turns."""
+    map_size: int | None = None
+    """12 to 64 (default: the size that the agent was trained on)."""
+    seed: int = 0
+    """Which maps, and of the sampling of actions."""
+    opponent: str | None = None
+    """A checkpoint, or a built-in opponent; without one the agent plays both sides."""
+    greedy: bool = False
+    """Take the likeliest action instead of sampling."""
+    json: Path | None = None
+    """Write the scores here."""
+
+
+def evaluate(argv: list[str]) -> None:
+    """Play an agent on unseen maps on the fast engine and print how it did."""
+    from training.evaluate import evaluate_checkpoint
+
+    args = _parse(Evaluate, argv, "evaluate", evaluate)
+    scores = evaluate_checkpoint(args.checkpoint, args.maps, args.map_size, args.seed, args.opponent, args.greedy, progress=True)
+    print_scores(scores, f"{args.maps} unseen maps")
+    write_json(args.json, scores)
+
+
+# -------------------------------------------------------------------------------------------------------- package, play
+
+
+@dataclass(frozen=True)
+class Package:
+    checkpoint: tyro.conf.Positional[str] = "latest"
+    """Checkpoint, run folder (its best checkpoint), or `latest`."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("submission.tar.gz")
+    """The tarball to write."""
+
+
+def package(argv: list[str]) -> None:
+    """Build the tarball that the judge takes: main.py at its top, needs only numpy and torch."""
+    from submission.package import package as build
+    from submission.players import find_checkpoint
+
+    args = _parse(Package, argv, "package", package)
+    report = build(find_checkpoint(args.checkpoint), args.output)
+    print(report)
+
+
+@dataclass(frozen=True)
+class Play:
+    left: tyro.conf.Positional[str]
+    """Who plays player_0: idle, miner, a tarball, a folder with main.py, a checkpoint, a run folder, or `latest`."""
+    right: tyro.conf.Positional[str]
+    """Who plays player_1."""
+    seed: int = 0
+    """Of the map."""
+    map_size: int = 48
+    """12 to 64; 48 plays 2-5 factories a side, 64 plays 4-10."""
+    replay: Path | None = None
+    """Write the replay here (JSON; compressed when the name ends in .gz)."""
+    json: Path | None = None
+    """Write the result here."""
+    logs: Path | None = None
+    """Folder for what the two sides write to stderr."""
+
+
+def play(argv: list[str]) -> None:
+    """Play one match on the official engine, each side a process of its own."""
+    args = _parse(Play, argv, "play", play)
+    result = play_shown(args.left, args.right, args.seed, args.map_size, args.replay, args.logs)
+    print_match(result)
+    write_json(args.json, result.as_dict())
+
+
+def play_shown(left: str, right: str, seed: int, map_size: int, replay: Path | None = None, logs: Path | None = None) -> Any:
+    """A match with a line of progress."""
+    from rich.progress import Progress
+
+    from submission.match import play_match
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task(f"{left} against {right}", total=1000)
+        return play_match(
+            left, right, seed, map_size, replay=replay, log_dir=logs, progress=lambda turn, _: bar.update(task, completed=turn)
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------- bench
+
+
+@dataclass(frozen=True)
+class Bench:
+    what: tyro.conf.Positional[Literal["engine", "train", "act"]] = "engine"
+    """engine: against the official one, at three loads. train: a whole training. act: a packaged agent's turn, 200 robots."""
+    seconds: float = 10.0
+    """How long each measurement takes, about."""
+    json: Path | None = None
+    """Write the numbers here."""
+
+
+def bench(argv: list[str]) -> None:
+    """Measure speed, side by side with what it is compared with."""
+    args = _parse(Bench, argv, "bench", bench)
+    if args.what == "engine":
+        from benchmarks.engine import main as measure
+    elif args.what == "train":
+        from benchmarks.train import main as measure
+    else:
+        from benchmarks.act import main as measure
+    write_json(args.json, measure(args.seconds))
+
+
+# ----------------------------------------------------------------------------------------------------------------- demo
+
+
+@dataclass(frozen=True)
+class Demo:
+    env_steps: int = 102_400
+    """Environment steps of training."""
+    seed: int = 1
+    run_dir: Path = RUNS / "demo"
+    """Folder of everything that the demo makes; it is made anew."""
+
+
+def demo(argv: list[str]) -> None:
+    """The whole way in one command: train, evaluate, package, and play a match on the official engine."""
+    import shutil
+    import tempfile
+
+    from submission.package import package as build
+    from submission.players import extract, find_checkpoint
+    from training.config import PRESETS
+    from training.evaluate import evaluate_checkpoint
+    from training.train import train as run_training
+
+    args = _parse(Demo, argv, "demo", demo)
+    if args.run_dir.exists():
+        shutil.rmtree(args.run_dir)
+    config = dataclasses.replace(PRESETS["demo"], env_steps=args.env_steps, seed=args.seed)
+    print(f"1/4  Training {args.env_steps:,} environment steps on {config.map_size}x{config.map_size} maps ...", flush=True)
+    began = time.perf_counter()
+    run_training(config, args.run_dir)
+    seconds = time.perf_counter() - began
+    print("2/4  Evaluating on 32 unseen maps ...", flush=True)
+    scores = evaluate_checkpoint(str(args.run_dir), 32, None, 0, None, False, progress=True)
+    print("3/4  Packaging ...", flush=True)
+    tarball = args.run_dir / "submission.tar.gz"
+    build(find_checkpoint(str(args.run_dir)), tarball)
+    print("4/4  Playing against miner on the official engine ...", flush=True)
+    with tempfile.TemporaryDirectory(prefix="lux-demo-") as folder:
+        extract(tarball, Path(folder))
+        result = play_shown(folder, "miner", 7, config.map_size, args.run_dir / "replay.json.gz", args.run_dir / "logs")
+    print_scores(scores, f"32 unseen maps, after {seconds:.0f} s of training")
+    print_match(result, names=("trained agent", "miner"))
+    for what, path in (("run", args.run_dir), ("submission", tarball), ("replay", args.run_dir / "replay.json.gz")):
+        print(f"{what:>12}  {path}")
+
+
+# --------------------------------------------------------------------------------------------------------------- shared
+
+
+def print_scores(scores: dict[str, float], title: str) -> None:
+    """A table of evaluation scores."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("score", "value", title=title)
+    for name, value in scores.items():
+        table.add_row(name.replace("_", " "), f"{value:.1%}" if name in ("finished", "win_rate") else f"{value:,.1f}")
+    Console().print(table)
+
+
+def print_match(result: Any, names: tuple[str, str] | None = None) -> None:
+    """A table of a match result."""
+    from rich.console import Console
+    from rich.table import Table
+
+    left, right = names or (result.left.name, result.right.name)
+    table = Table("", left, right, title=f"winner: {result.winner} after {result.turns} turns")
+    for label in ("lichen", "factories", "robots", "turn_ms_median", "turn_ms_p99", "error"):
+        values = [getattr(side, label) for side in (result.left, result.right)]
+        table.add_row(label.replace("_", " "), *("-" if value is None else f"{value:g}" if label != "error" else value for value in values))
+    Console().print(table)
+    print(result.reason)
+
+
+def write_json(path: Path | None, values: Any) -> None:
+    """Write values for programs, if a path was given."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _early(argv: list[str], flag: str, default: str) -> str:
+    """The value of a flag that decides the defaults of all others."""
+    for i, word in enumerate(argv):
+        if word == flag and i + 1 < len(argv):
+            return argv[i + 1]
+        if word.startswith(flag + "="):
+            return word[len(flag) + 1 :]
+    return default
+
+
+def _parse(kind: Any, argv: list[str], verb: str, function: Callable[..., None], **options: Any) -> Any:
+    return tyro.cli(kind, args=argv, prog=f"main.py {verb}", description=function.__doc__, **options)
+
+
+VERBS: dict[str, Callable[[list[str]], None]] = {
+    "demo": demo,
+    "train": train,
+    "evaluate": evaluate,
+    "package": package,
+    "play": play,
+    "bench": bench,
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run a verb; returns the exit code: 2 for what the user can mend."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(__doc__)
+        for name, function in VERBS.items():
+            print(f"  {name:<10}{(function.__doc__ or '').splitlines()[0]}")
+        return 0 if argv else 2
+    verb, rest = argv[0], argv[1:]
+    if verb not in VERBS:
+        print(f"There is no verb {verb!r}; accepted are {', '.join(VERBS)}.", file=sys.stderr)
+        return 2
+    from training.checkpoint import CheckpointError
+    from training.train import TrainingError
+
+    try:
+        VERBS[verb](rest)
+    except (UsageError, CheckpointError, TrainingError, ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,210 @@
+"""The loop: its first step, determinism, exact resume, and what it survives."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from training import checkpoint
+from training.config import PRESETS, PPOConfig, TrainConfig, from_dict, to_dict
+from training.evaluate import EVALUATION_SEEDS, Agent, evaluate, load_agent
+from training.grouping import Grouping, Parts
+from training.metrics import read_metrics
+from training.switchboard import PUBLISHED_ROWS
+from training.train import Trainer, TrainingError, resumed_config, train
+
+torch.set_num_threads(1)
+
+SMALL = TrainConfig(
+    env_steps=128,
+    train_maps=4,
+    eval_every=10**9,
+    eval_maps=1,
+    checkpoint_every=64,
+    ppo=PPOConfig(num_games=4, rollout_steps=8, epochs=2, minibatches=2),
+)
+
+
+def weights(trainer: Trainer) -> np.ndarray:
+    return np.concatenate([p.detach().numpy().ravel() for p in trainer.policy.parameters()])
+
+
+def test_before_the_first_step_of_epoch_0_the_ratio_is_one():
+    trainer = Trainer(SMALL)
+    trainer.collect()
+    taught = trainer.targets()
+    parts = Parts(taught.groups)
+    columns = {name: torch.from_numpy(getattr(taught, name)) for name in ("advantage", "returns", "value")}
+    pairs = np.arange(parts.pairs)
+    part = parts.part(pairs)
+    _, metrics = trainer.minibatch_loss(part, torch.from_numpy(pairs), columns)
+    assert metrics["losses/clipfrac"] == 0
+    assert abs(metrics["losses/approx_kl"]) < 1e-8
+    # every row that acted is in, each once, with the advantage of its own side's entity
+    assert sorted(part.rows.tolist()) == list(range(trainer.rollout.acted))
+    rows = trainer.rollout.rows()
+    groups = taught.groups
+    for row, group in zip(part.rows.tolist(), part.groups[part.group_of_row].tolist()):
+        assert (groups.step[group], groups.side[group], groups.ident[group]) == (rows.step[row], rows.side[row], rows.ident[row])
+
+
+def test_every_minibatch_of_every_epoch_is_a_step():
+    trainer = Trainer(SMALL)
+    trainer.step_iteration()
+    steps = {int(state["step"]) for state in trainer.optimizer.state_dict()["state"].values()}
+    assert steps == {SMALL.ppo.epochs * SMALL.ppo.minibatches}
+
+
+def test_same_seed_same_weights_and_another_seed_others():
+    def trained(seed: int) -> np.ndarray:
+        trainer = Trainer(dataclasses.replace(SMALL, seed=seed))
+        for _ in range(3):
+            trainer.step_iteration()
+        return weights(trainer)
+
+    first = trained(1)
+    assert np.array_equal(first, trained(1))
+    assert not np.array_equal(first, trained(2))
+
+
+def test_evaluation_does_not_change_training(tmp_path):
+    train(SMALL, tmp_path / "without")
+    train(dataclasses.replace(SMALL, eval_every=64), tmp_path / "with")
+    without, with_evaluations = (checkpoint.load(tmp_path / name, which="latest") for name in ("without", "with"))
+    for name, tensor in without.policy_state.items():
+        assert torch.equal(tensor, with_evaluations.policy_state[name]), name
+
+
+def test_resuming_equals_not_stopping(tmp_path):
+    train(SMALL, tmp_path / "whole")
+    train(dataclasses.replace(SMALL, env_steps=64), tmp_path / "parts")
+    train(resumed_config(tmp_path / "parts", SMALL), tmp_path / "parts", resume=True)
+    whole, parts = (checkpoint.load(tmp_path / name, which="latest") for name in ("whole", "parts"))
+    assert whole.step == parts.step == SMALL.env_steps
+    for name, tensor in whole.policy_state.items():
+        assert torch.equal(tensor, parts.policy_state[name]), name
+    assert whole.trainer_state["env"]["rng"] == parts.trainer_state["env"]["rng"]
+    assert torch.equal(whole.trainer_state["generator"], parts.trainer_state["generator"])
+    assert [m["step"] for m in read_metrics(tmp_path / "parts")] == [m["step"] for m in read_metrics(tmp_path / "whole")]
+
+
+@pytest.mark.parametrize("row", ["separate", "single_global", "robots_mod_4", "global_log_prob", "global_value", "global_done", "own_reward_50"])
+def test_every_kind_of_published_row_trains(row):
+    grouping, switches = PUBLISHED_ROWS[row]
+    trainer = Trainer(dataclasses.replace(SMALL, grouping=grouping, switches=switches))
+    before = weights(trainer)
+    metrics = trainer.step_iteration()
+    assert np.isfinite(list(metrics.values())).all()
+    assert not np.array_equal(before, weights(trainer))
+
+
+def test_truncated_games_are_bootstrapped_with_the_final_state():
+    trainer = Trainer(SMALL)
+    trainer.env.limit[:2] = 3  # two games are cut off after three turns
+    trainer.collect()
+    rollout = trainer.rollout
+    assert rollout.truncated[:, :2].sum() == 2 and rollout.truncated.sum() == 2
+    rows = rollout.rows()
+    cut = rollout.truncated[np.minimum(rows.step, rollout.steps - 1), rows.side // 2] & (rows.step < rollout.steps)
+    assert cut.any()
+    assert (rollout.cut_value[: rollout.count][cut] != 0).all()
+    assert (rollout.cut_value[: rollout.count][~cut] == 0).all()
+
+
+def test_a_number_that_is_not_finite_stops_training_with_good_weights_saved(tmp_path, monkeypatch):
+    config = dataclasses.replace(SMALL, env_steps=10**6)
+    broken = Trainer.targets
+
+    def poisoned(self: Trainer):
+        taught = broken(self)
+        if self.env_steps >= 64:
+            taught.returns[0] = np.nan
+        return taught
+
+    monkeypatch.setattr(Trainer, "targets", poisoned)
+    with pytest.raises(TrainingError, match="gradient's norm is nan after 64 .* saved in"):
+        train(config, tmp_path / "run")
+    stored = checkpoint.load(tmp_path / "run", which="latest")
+    assert all(torch.isfinite(tensor).all() for tensor in stored.policy_state.values())
+
+
+def test_a_checkpoint_plays_again(tmp_path):
+    train(SMALL, tmp_path / "run")
+    agent, config, stored = load_agent(str(tmp_path / "run"))
+    assert stored.step == SMALL.env_steps and config.map_size == SMALL.map_size
+    seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + 2)
+    first = evaluate(agent, config, seeds)
+    assert first == evaluate(agent, config, seeds)
+    assert [game.seed for game in first.games] == list(seeds)
+    against = evaluate(agent, config, seeds, opponent=Agent(agent.policy, agent.actions))
+    assert 0 <= against.scores["win_rate"] <= 1 and against.scores["episodes"] == 2
+
+
+def test_config_round_trip_and_unknown_keys():
+    for config in PRESETS.values():
+        assert from_dict(TrainConfig, to_dict(config)) == config
+    values = to_dict(SMALL)
+    values["ppo"]["learning_speed"] = 1
+    with pytest.raises(ValueError, match=r"The ppo config has unknown: learning_speed"):
+        from_dict(TrainConfig, values)
+    with pytest.raises(ValueError, match="minibatches is 99, more than num_games"):
+        PPOConfig(num_games=2, rollout_steps=2, minibatches=99)
+    assert Grouping(robots="id_mod") != Grouping()
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_always_resumes_and_ends_the_same(tmp_path):
+    command = [sys.executable, "main.py", "train", "--env-steps", "1536", "--eval-every", "0", "--eval-maps", "1", "--train-maps", "4"]
+    command += ["--checkpoint-every", "128", "--ppo.num-games", "4", "--ppo.rollout-steps", "8", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--run-dir", str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
+    generator = np.random.default_rng(0)
+    run = tmp_path / "killed"
+    kills = 0
+    for _ in range(40):
+        resume = ["--resume"] if (run / "latest").exists() else []
+        if not resume and run.exists():
+            for path in run.iterdir():
+                path.unlink() if path.is_file() else None
+        process = subprocess.Popen([*command, "--run-dir", str(run), *resume], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            process.communicate(timeout=float(generator.uniform(3, 12)) if kills < 10 else 600)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            continue
+        assert process.returncode == 0
+        break
+    assert kills >= 3
+    whole, killed = (checkpoint.load(tmp_path / name, which="latest") for name in ("whole", "killed"))
+    assert whole.step == killed.step
+    for name, tensor in whole.policy_state.items():
+        assert torch.equal(tensor, killed.policy_state[name]), name
+
+
+def test_ctrl_c_saves_and_resumes(tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "main.py", "train", "--env-steps", "1000000", "--train-maps", "4", "--run-dir", str(run)]
+    command += ["--checkpoint-every", "1000000", "--eval-every", "0", "--ppo.num-games", "4", "--ppo.rollout-steps", "8", "--device", "cpu"]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.time() + 120
+    metrics = run / "metrics.jsonl"
+    while time.time() < deadline and process.poll() is None and not (metrics.exists() and metrics.read_text()):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    stored = checkpoint.load(run, which="latest")
+    assert stored.step > 0
+    assert [m["step"] for m in read_metrics(run)][-1] == stored.step
+
+

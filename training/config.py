@@ -1,0 +1,155 @@
+"""Everything that decides a training run: one frozen dataclass, its presets, and its JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from agent.policy import PolicyConfig
+from engine.config import GameConfig
+from training.grouping import Grouping
+from training.switchboard import Switchboard
+from wrappers.action import ActionConfig
+from wrappers.rewards import RewardConfig
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Trajectory-separated maskable PPO."""
+
+    num_games: int = 16
+    """Games played side by side."""
+    rollout_steps: int = 16
+    """Turns a rollout; small rollouts learn from fewer samples (docs/results)."""
+    epochs: int = 2
+    """Passes over a rollout."""
+    minibatches: int = 2
+    """Parts that a pass is cut into, by (turn, game)."""
+    learning_rate: float = 1e-3
+    anneal_learning_rate: bool = False
+    """Lower the learning rate linearly to 0."""
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    clip_coef: float = 0.2
+    clip_value_loss: bool = False
+    vf_coef: float = 0.5
+    ent_coef: float = 1e-3
+    max_grad_norm: float = 0.5
+    normalize_advantage: bool = True
+    """Scale advantages of each minibatch to mean 0 and deviation 1 over its active groups."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_games", "rollout_steps", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.minibatches > self.num_games * self.rollout_steps:
+            raise ValueError(
+                f"minibatches is {self.minibatches}, more than num_games * rollout_steps = {self.num_games * self.rollout_steps}."
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run. The defaults train the survival skill on 48x48 maps."""
+
+    env_steps: int = 102_400
+    """Environment steps in all: one turn of one game, both sides deciding."""
+    seed: int = 1
+    map_size: int = 48
+    """12 to 64; 48 plays 2-5 factories a side, 64 plays 4-10."""
+    train_maps: int = 256
+    """Maps of the official generator that training draws from (seeds 0, 1, ...)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a GPU if there is one."""
+    threads: int = 1
+    """torch threads; more than the free cores makes everything several times slower."""
+    eval_every: int = 25_600
+    """Environment steps between evaluations (0: only at the end)."""
+    eval_maps: int = 16
+    """Unseen maps an evaluation during training plays."""
+    checkpoint_every: int = 10_240
+    """Environment steps between checkpoints."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    actions: ActionConfig = field(default_factory=ActionConfig.survival)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    grouping: Grouping = field(default_factory=Grouping)
+    switches: Switchboard = field(default_factory=Switchboard)
+
+    def __post_init__(self) -> None:
+        if self.env_steps < 1:
+            raise ValueError(f"env_steps is {self.env_steps}; it must be at least 1.")
+        if self.train_maps < 1 or self.eval_maps < 1:
+            raise ValueError(f"train_maps is {self.train_maps} and eval_maps is {self.eval_maps}; both must be at least 1.")
+        if self.checkpoint_every < 1 or self.eval_every < 0:
+            raise ValueError(
+                f"checkpoint_every is {self.checkpoint_every} (at least 1) and eval_every is {self.eval_every} (at least 0); "
+                "one of them is out of range."
+            )
+        self.game()
+
+    def game(self) -> GameConfig:
+        """The rules that this run plays by."""
+        return GameConfig.for_map_size(self.map_size)
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "demo": TrainConfig(),
+    "paper": TrainConfig(
+        ppo=PPOConfig(
+            num_games=4,
+            rollout_steps=1024,
+            epochs=10,
+            minibatches=8,
+            learning_rate=2e-4,
+            clip_value_loss=True,
+        ),
+        eval_every=4096,
+        eval_maps=12,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """The options of `main.py train`."""
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    preset: str = "demo"
+    """Where the other options start from: demo (the survival skill, fast) or paper (the published protocol)."""
+    run_dir: Path | None = None
+    """Folder of the run (default: runs/PRESET-SEED)."""
+    resume: bool = False
+    """Go on from the latest checkpoint of the run folder by the config stored there (env-steps may be raised)."""
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as plain JSON values."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(kind: Any, values: dict[str, Any], where: str = "") -> Any:
+    """The inverse of `to_dict`; unknown and missing keys are a `ValueError` that names them."""
+    hints = typing.get_type_hints(kind)
+    names = {f.name for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - names)
+    missing = sorted(names - set(values))
+    if unknown or missing:
+        what = [f"unknown: {', '.join(unknown)}"] * bool(unknown) + [f"missing: {', '.join(missing)}"] * bool(missing)
+        raise ValueError(f"The {where or kind.__name__} config has {'; '.join(what)}.")
+    made = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            value = from_dict(hint, value, f"{where}.{name}" if where else name)
+        elif isinstance(value, list) and typing.get_origin(hint) is tuple:
+            value = tuple(value)
+        made[name] = value
+    return kind(**made)
+
+

@@ -1,0 +1,152 @@
+"""Evaluation: an agent on unseen maps, whole games, on the fast engine.
+
+Training never sees the seeds from `EVALUATION_SEEDS` on, and an evaluation has random generators of its own, so that it
+changes neither what is learned nor what later evaluations see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from agent.opening import opening
+from agent.policy import Policy
+from engine.config import GameConfig
+from engine.maps import MapPool
+from training import checkpoint
+from training.config import from_dict
+from wrappers.action import ActionConfig
+from wrappers.features import FACTORY_WIDTH
+from wrappers.observation import Observation, observe
+from wrappers.vec_env import GameResult, VecEnv
+
+EVALUATION_SEEDS = 1_000_000  # map seeds from here on are never trained on
+
+
+class Evaluation(NamedTuple):
+    """`scores` are means over games (and over the agent's sides); `games` are the games themselves."""
+
+    scores: dict[str, float]
+    games: list[GameResult]
+
+
+class Agent(NamedTuple):
+    """A policy and what it is offered to do."""
+
+    policy: Policy
+    actions: ActionConfig
+
+
+def policy_sizes(env: VecEnv, actions: ActionConfig) -> dict[str, Any]:
+    """The observation's sizes, as `Policy` wants them."""
+    obs = env.obs
+    return {
+        "entity": obs.feature.shape[1],
+        "factory": FACTORY_WIDTH,
+        "planes": obs.planes.shape[1],
+        "plane_size": obs.planes.shape[2],
+        "scalars": obs.scalar.shape[1],
+        "amounts": actions.amounts_offered(),
+    }
+
+
+def evaluate(
+    agent: Agent,
+    config: GameConfig,
+    seeds: Iterable[int],
+    opponent: Agent | None = None,
+    greedy: bool = False,
+    seed: int = 0,
+    progress: Any = None,
+) -> Evaluation:
+    """Play one game on each map to its end.
+
+    Without an opponent the agent decides for both sides, and a game counts as finished if both own a factory at its end.
+    Against an opponent it is player_0 on every second map, and its own side counts. `progress` is called with the number
+    of turns played.
+    """
+    pool = MapPool(config, seeds)
+    count = len(pool.seeds)
+    env = VecEnv(config, count, pool, opening, actions=agent.actions, shuffle=False)
+    generator = torch.Generator(next(agent.policy.parameters()).device).manual_seed(seed)
+    env.reset()
+    other = Observation(2 * count)
+    other_rules = opponent.actions.rules() if opponent else None
+    results: dict[int, GameResult] = {}
+    turn = 0
+    while len(results) < count:
+        action = agent.policy.act(env.obs, generator, greedy)
+        if opponent is not None:
+            observe(env.games, env.rules, other_rules, env.static, other)
+            theirs = (other.side[: other.rows] % 2) != (other.side[: other.rows] // 2) % 2
+            action[theirs] = opponent.policy.act(other, generator, greedy)[theirs]
+        for result in env.step(action).finished:
+            results.setdefault(result.game, result)
+        env.reset_done()
+        turn += 1
+        if progress is not None:
+            progress(turn)
+    games = [results[i] for i in range(count)]
+    return Evaluation(scores_of(games, opponent is not None), games)
+
+
+def scores_of(games: list[GameResult], against: bool) -> dict[str, float]:
+    """Mean scores; `against` an opponent only the agent's side counts, which is player `game % 2`."""
+    sides = [(game, player) for game in games for player in ((game.game % 2,) if against else (0, 1))]
+
+    def mean(values: Iterable[float]) -> float:
+        return float(np.mean(list(values)))
+
+    def outcome(game: GameResult, player: int) -> float:
+        return 0.5 + 0.5 * (game.result if player == 0 else -game.result)
+
+    return {
+        "finished": mean(game.factories[player] > 0 if against else game.finished for game, player in sides),
+        "episode_length": mean(game.turns for game in games),
+        "ice_transferred": mean(game.ice_got[player] for game, player in sides),
+        "factories_alive": mean(game.factories[player] for game, player in sides),
+        "lichen": mean(game.lichen[player] for game, player in sides),
+        "win_rate": mean(outcome(game, player) for game, player in sides),
+        "episodes": float(len(games)),
+    }
+
+
+def load_agent(path: str) -> tuple[Agent, GameConfig, checkpoint.Checkpoint]:
+    """The agent of a checkpoint, the rules it was trained with, and the checkpoint. Raises `CheckpointError`."""
+    from training.train import config_of
+
+    stored = checkpoint.load(path, check=config_of)
+    policy = Policy.from_config(stored.config["policy"])
+    try:
+        policy.load_state_dict(stored.policy_state)
+    except RuntimeError as error:
+        raise checkpoint.CheckpointError(f"The weights of {stored.folder} do not fit its config: {error}") from error
+    policy.eval()
+    actions = from_dict(ActionConfig, stored.config["actions"])
+    return Agent(policy, actions), config_of(stored.config).game(), stored
+
+
+def evaluate_checkpoint(
+    path: str, maps: int, map_size: int | None, seed: int, opponent: str | None = None, greedy: bool = False, progress: bool = False
+) -> dict[str, float]:
+    """Scores of a checkpoint on `maps` unseen maps; `opponent` is another checkpoint. Raises `ValueError`, `CheckpointError`."""
+    if maps < 1:
+        raise ValueError(f"maps is {maps}; at least 1 is needed.")
+    torch.set_num_threads(1)
+    agent, config, _ = load_agent(path)
+    if map_size is not None:
+        config = GameConfig.for_map_size(map_size)
+    other = load_agent(opponent)[0] if opponent else None
+    first = EVALUATION_SEEDS + 10_000 + seed * 1000  # apart from the maps that a run's best checkpoint was chosen on
+    if not progress:
+        return evaluate(agent, config, range(first, first + maps), other, greedy, seed).scores
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("evaluating", total=config.max_episode_length)
+        return evaluate(
+            agent, config, range(first, first + maps), other, greedy, seed, lambda turn: bar.update(task, completed=turn)
+        ).scores

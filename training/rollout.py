@@ -1,0 +1,177 @@
+"""The rollout store: T observations and actions of N games, kept as rows.
+
+Memory follows the number of entities that really lived: the row buffers grow to the largest rollout seen and are
+reused. `Rollout.nbytes` is what they hold; a row costs about 4 bytes a feature and 80 bytes more.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent.batch import Batch
+from training.grouping import Part, Rows
+
+
+class RowColumns(NamedTuple):
+    """What is kept of every row, as tensors on the learning device."""
+
+    feature: Tensor  # [cap, D] float32
+    slot: Tensor  # [cap] int64
+    kind: Tensor  # [cap] int64
+    home: Tensor  # [cap] int64
+    block: Tensor  # [cap] int64
+    mask: Tensor  # [cap] int64
+    action: Tensor  # [cap, 4] int64
+    log_prob: Tensor  # [cap] float32
+    value: Tensor  # [cap] float32
+
+
+class Rollout:
+    """T steps of N games; `begin`, then T times `add` and `outcome`, then `finish`."""
+
+    def __init__(self, steps: int, games: int, sizes: dict, device: torch.device) -> None:
+        self.steps, self.games, self.device = steps, games, device
+        sides, side = 2 * games, sizes["plane_size"]
+        self.planes = torch.zeros(steps, sides, sizes["planes"], side, side, device=device)
+        self.scalar = torch.zeros(steps, sides, sizes["scalars"], device=device)
+        self.new_game = np.zeros((steps + 1, games), bool)
+        self.done = np.zeros((steps, games), bool)
+        self.truncated = np.zeros((steps, games), bool)
+        self.width = sizes["entity"]
+        self._columns = self._make_columns(steps * sides * 12)
+        self._facts = np.zeros((7, 0), np.int64)
+        self._grow_facts(len(self._columns.slot))
+        self.reward = np.zeros(len(self._columns.slot), np.float32)
+        self.cut_value = np.zeros(len(self._columns.slot), np.float32)
+        self.count = 0  # rows so far
+        self.acted = 0  # rows of steps 0..T-1
+        self._step = 0
+        self._last = 0  # first row of the current step
+
+    def _make_columns(self, cap: int) -> RowColumns:
+        def column(dtype: torch.dtype, *shape: int) -> Tensor:
+            return torch.zeros(cap, *shape, dtype=dtype, device=self.device)
+
+        i, f = torch.int64, torch.float32
+        return RowColumns(
+            column(f, self.width), column(i), column(i), column(i), column(i), column(i), column(i, 4), column(f), column(f)
+        )
+
+    def _grow_facts(self, cap: int) -> None:
+        grown = np.zeros((7, cap), np.int64)
+        grown[:, : self._facts.shape[1]] = self._facts
+        self._facts = grown
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, on the device and off it."""
+        tensors = [*self._columns, self.planes, self.scalar]
+        return sum(t.nbytes for t in tensors) + self._facts.nbytes + self.reward.nbytes + self.cut_value.nbytes
+
+    def begin(self) -> None:
+        """Forget the last rollout."""
+        self.count = self._step = self._last = 0
+        self.new_game[0] = False
+
+    def _reserve(self, rows: int) -> None:
+        cap = len(self._columns.slot)
+        if rows <= cap:
+            return
+        cap = max(rows, cap * 3 // 2)
+        old, self._columns = self._columns, self._make_columns(cap)
+        for before, after in zip(old, self._columns):
+            after[: self.count] = before[: self.count]
+        self._grow_facts(cap)
+        self.reward = np.concatenate([self.reward, np.zeros(cap - len(self.reward), np.float32)])
+        self.cut_value = np.concatenate([self.cut_value, np.zeros(cap - len(self.cut_value), np.float32)])
+
+    def add(self, obs, batch: Batch, value: Tensor, action: Tensor | None = None, log_prob: Tensor | None = None) -> None:
+        """The observation of the current step; without actions it is step T, which only bootstraps."""
+        rows = obs.rows
+        self._reserve(self.count + rows)
+        first, last = self.count, self.count + rows
+        columns = self._columns
+        columns.value[first:last] = value
+        facts = (self._step, obs.side, obs.slot, obs.kind, obs.cell, obs.ident, obs.home)
+        for k, fact in enumerate(facts):
+            self._facts[k, first:last] = fact if k == 0 else fact[:rows]
+        self.reward[first:last] = 0.0
+        self.cut_value[first:last] = 0.0
+        if action is not None:
+            columns.feature[first:last] = batch.feature
+            columns.slot[first:last] = batch.slot
+            columns.kind[first:last] = batch.kind
+            columns.home[first:last] = batch.home
+            columns.block[first:last] = batch.block
+            columns.mask[first:last] = batch.mask
+            columns.action[first:last] = action
+            columns.log_prob[first:last] = log_prob
+            self.planes[self._step] = batch.planes
+            self.scalar[self._step] = batch.scalar
+        self._last, self.count = first, last
+
+    def outcome(self, reward: np.ndarray, done: np.ndarray, truncated: np.ndarray) -> None:
+        """What the current step's actions brought; games that ended restart before the next step."""
+        self.reward[self._last : self.count] = reward
+        self.done[self._step] = done
+        self.truncated[self._step] = truncated & ~done
+        self.new_game[self._step + 1] = done | truncated
+        self._step += 1
+
+    def cut(self, obs, value: Tensor) -> None:
+        """Values `value [rows]` of the final states `obs`, for the last step's rows of games that were truncated."""
+        facts = self._facts[:, self._last : self.count]
+        later = {(int(s), int(i)): float(v) for s, i, v in zip(obs.side[: obs.rows], obs.ident[: obs.rows], value.cpu())}
+        truncated = self.truncated[self._step - 1]
+        for k in np.flatnonzero(truncated[facts[1] // 2]):
+            self.cut_value[self._last + k] = later.get((int(facts[1, k]), int(facts[5, k])), 0.0)
+
+    def finish(self) -> None:
+        """All T steps acted and the observation after them was added."""
+        if self._step != self.steps:
+            raise ValueError(f"The rollout has {self._step} steps with outcomes; it holds {self.steps}.")
+        self.acted = self._last
+
+    def rows(self) -> Rows:
+        """Who the rows are, step T included."""
+        step, side, slot, kind, cell, ident, home = self._facts[:, : self.count]
+        return Rows(
+            step=step.astype(np.int32),
+            side=side.astype(np.int32),
+            slot=slot.astype(np.int16),
+            kind=kind.astype(np.int8),
+            cell=cell.astype(np.int16),
+            ident=ident.astype(np.int32),
+            home=home.astype(np.int16),
+        )
+
+    @property
+    def value(self) -> np.ndarray:
+        """[R] float32 on the CPU."""
+        return self._columns.value[: self.count].cpu().numpy()
+
+    def old_log_prob(self, part: Part) -> Tensor:
+        """[r] of a minibatch's rows, as they were when acting."""
+        return self._columns.log_prob[part.rows]
+
+    def minibatch(self, part: Part, pairs: Tensor) -> tuple[Batch, Tensor]:
+        """Observation and actions of a minibatch; `pairs` are its (step, game) numbers `step * N + game`."""
+        columns = self._columns
+        planes = self.planes.view(self.steps * self.games, 2, *self.planes.shape[2:])[pairs].flatten(0, 1)
+        scalar = self.scalar.view(self.steps * self.games, 2, -1)[pairs].flatten(0, 1)
+        batch = Batch(
+            feature=columns.feature[part.rows],
+            side=part.team_of_row,
+            slot=columns.slot[part.rows],
+            kind=columns.kind[part.rows],
+            home=columns.home[part.rows],
+            block=columns.block[part.rows],
+            mask=columns.mask[part.rows],
+            planes=planes,
+            scalar=scalar,
+        )
+        return batch, columns.action[part.rows]

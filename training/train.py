@@ -1,0 +1,313 @@
+"""The training loop: trajectory-separated maskable PPO, from top to bottom.
+
+    collect a rollout -> group it and compute advantages -> a few passes of PPO -> now and then evaluate and save
+
+A run is a folder (`training.checkpoint`) with metrics beside the checkpoints. Between two iterations the whole state
+of a run is the policy, the optimiser, the games and the random generators; that is what a checkpoint holds, so a
+resumed run goes on exactly, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agent.opening import opening
+from agent.policy import Policy
+from engine.maps import MapPool
+from training import checkpoint
+from training.advantages import Targets, normalize, targets
+from training.config import TrainConfig, from_dict, to_dict
+from training.evaluate import EVALUATION_SEEDS, Agent, evaluate, policy_sizes
+from training.grouping import Part, Parts
+from training.loss import explained_variance, ppo_loss
+from training.metrics import MetricsWriter
+from training.progress import Clock, Progress
+from training.rollout import Rollout
+from training.switchboard import collect_part
+from wrappers.vec_env import VecEnv
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the message says why and what was saved."""
+
+
+class Trainer:
+    """One run: `step_iteration` advances it by one rollout, `state` and `load_state` are all that a resume needs."""
+
+    def __init__(self, config: TrainConfig, clock: Clock | None = None) -> None:
+        self.config = config
+        self.clock = clock or Clock()
+        self.device = choose_device(config.device)
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.shuffle = np.random.default_rng(config.seed)
+        pool = MapPool(config.game(), range(config.train_maps))
+        self.env = VecEnv(
+            config.game(), config.ppo.num_games, pool, opening, reward=config.reward, actions=config.actions, seed=config.seed
+        )
+        sizes = policy_sizes(self.env, config.actions)
+        self.policy = Policy(config.policy, sizes).to(self.device)
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.ppo.learning_rate, eps=1e-5, foreach=True)
+        self.rollout = Rollout(config.ppo.rollout_steps, config.ppo.num_games, sizes, self.device)
+        self.obs = self.env.reset()
+        self.env_steps = 0
+        self.best_score = -1.0
+        self.totals = {"games": 0, "ice": 0.0, "turns": 0}
+
+    def step_iteration(self) -> dict[str, float]:
+        """Collect one rollout and learn from it; returns metrics. Raises `TrainingError` on a number that is not finite."""
+        finished = self.collect()
+        metrics = self.learn()
+        self.env_steps += self.config.ppo.num_games * self.config.ppo.rollout_steps
+        return {**metrics, **summarize(finished)}
+
+    @torch.no_grad()
+    def collect(self) -> list:
+        """Play one rollout; returns the results of the games that ended in it."""
+        finished: list = []
+        rollout, policy = self.rollout, self.policy
+        rollout.begin()
+        for _ in range(self.config.ppo.rollout_steps):
+            with self.clock("forward"):
+                batch = policy.batch(self.obs).to(self.device)
+                logits, value = policy(batch)
+                action, log_prob = policy.distribution(logits, batch.mask).sample(self.generator)
+            with self.clock("store"):
+                rollout.add(self.obs, batch, value, action, log_prob)
+                chosen = action.cpu().numpy()
+            with self.clock("engine and observation"):
+                result = self.env.step(chosen)
+            rollout.outcome(result.reward, result.done, result.truncated)
+            finished += result.finished
+            if (result.truncated & ~result.done).any():
+                _, final = policy(policy.batch(self.obs).to(self.device))
+                rollout.cut(self.obs, final)
+            with self.clock("engine and observation"):
+                self.env.reset_done()
+        with self.clock("forward"):
+            batch = policy.batch(self.obs).to(self.device)
+            _, value = policy(batch)
+            rollout.add(self.obs, batch, value)
+        rollout.finish()
+        return finished
+
+    def learn(self) -> dict[str, float]:
+        """PPO on the rollout; returns metrics. A gradient that is not finite never reaches the weights."""
+        config, ppo = self.config, self.config.ppo
+        with self.clock("advantages"):
+            taught = self.targets()
+            parts = Parts(taught.groups, self.device)
+            columns = {name: torch.from_numpy(getattr(taught, name)).to(self.device) for name in ("advantage", "returns", "value")}
+        if ppo.anneal_learning_rate:
+            for group in self.optimizer.param_groups:
+                group["lr"] = ppo.learning_rate * (1.0 - self.env_steps / config.env_steps)
+        sums: dict[str, Tensor] = {}
+        count = 0
+        with self.clock("update"):
+            for _ in range(ppo.epochs):
+                order = self.shuffle.permutation(parts.pairs)
+                for pairs in np.array_split(order, ppo.minibatches):
+                    part = parts.part(np.sort(pairs))
+                    if len(part.groups) == 0:
+                        continue  # every game of this part had nobody left to act
+                    loss, metrics = self.minibatch_loss(part, torch.from_numpy(np.sort(pairs)).to(self.device), columns)
+                    self.optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), ppo.max_grad_norm)
+                    if not torch.isfinite(norm):
+                        raise TrainingError(f"The gradient's norm is {norm.item()} after {self.env_steps} environment steps.")
+                    self.optimizer.step()
+                    metrics["losses/grad_norm"] = norm
+                    for name, value in metrics.items():
+                        sums[name] = sums.get(name, 0.0) + value
+                    count += 1
+        means = {name: float(value) / count for name, value in sums.items()}
+        active = torch.from_numpy(taught.groups.active).to(self.device)
+        means["losses/explained_variance"] = float(explained_variance(columns["value"][active], columns["returns"][active]))
+        means["charts/reward_per_entity_turn"] = float(self.rollout.reward[: self.rollout.acted].mean())
+        means["charts/entities_per_env_step"] = self.rollout.acted / parts.pairs
+        return means
+
+    def targets(self) -> Targets:
+        """Advantages and returns of the rollout's groups."""
+        rollout, config = self.rollout, self.config
+        count = rollout.count
+        return targets(
+            rollout.rows(),
+            rollout.reward[:count],
+            rollout.value,
+            rollout.cut_value[:count],
+            rollout.new_game,
+            rollout.done,
+            rollout.truncated,
+            config.grouping,
+            config.switches,
+            config.map_size,
+            config.ppo.gamma,
+            config.ppo.gae_lambda,
+        )
+
+    def minibatch_loss(self, part: Part, pairs: Tensor, columns: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one minibatch: rows are evaluated one by one, then summed to their groups."""
+        ppo, switches = self.config.ppo, self.config.switches
+        batch, action = self.rollout.minibatch(part, pairs)
+        logits, value = self.policy(batch)
+        log_prob, entropy = self.policy.distribution(logits, batch.mask).evaluate(action)
+        advantage = columns["advantage"][part.groups]
+        if ppo.normalize_advantage:
+            advantage = normalize(advantage)
+        return ppo_loss(
+            collect_part(log_prob, part, switches.log_prob),
+            collect_part(self.rollout.old_log_prob(part), part, switches.log_prob),
+            advantage,
+            collect_part(value, part, switches.value),
+            columns["value"][part.groups],
+            columns["returns"][part.groups],
+            collect_part(entropy, part, switches.entropy),
+            ppo.clip_coef,
+            ppo.clip_value_loss,
+            ppo.vf_coef,
+            ppo.ent_coef,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Everything beside the policy's weights that the next iteration depends on."""
+        return {
+            "env_steps": self.env_steps,
+            "best_score": self.best_score,
+            "optimizer": self.optimizer.state_dict(),
+            "env": self.env.state(),
+            "generator": self.generator.get_state(),
+            "shuffle": self.shuffle,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, made by a run with the same config."""
+        self.env_steps = state["env_steps"]
+        self.best_score = state["best_score"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.shuffle = state["shuffle"]
+        self.obs = self.env.load_state(state["env"])
+
+
+def summarize(finished: list) -> dict[str, float]:
+    """Charts of the games that ended in a rollout; empty if none did."""
+    if not finished:
+        return {}
+    return {
+        "charts/ice_per_game": float(np.mean([np.mean(result.ice_got) for result in finished])),
+        "charts/game_length": float(np.mean([result.turns for result in finished])),
+        "charts/finished": float(np.mean([result.finished for result in finished])),
+    }
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is a GPU if there is one. Raises `ValueError` for `cuda` without a GPU."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no GPU; accepted here are auto and cpu.")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def full_config(trainer: Trainer) -> dict[str, Any]:
+    """What a checkpoint stores: the run's config, and the policy's with the sizes it was built for."""
+    return {
+        "train": to_dict(trainer.config),
+        "policy": trainer.policy.full_config(),
+        "actions": to_dict(trainer.config.actions),
+    }
+
+
+def config_of(stored: dict[str, Any]) -> TrainConfig:
+    """The run's config from what a checkpoint stores."""
+    return from_dict(TrainConfig, stored["train"])
+
+
+class StopRequest:
+    """Ctrl-C or a polite kill asks for a stop after the current iteration; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> StopRequest:
+        self._old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def resumed_config(run_dir: Path, config: TrainConfig) -> TrainConfig:
+    """The config of the run to go on with; only `env_steps` may be changed, by `config`."""
+    stored = config_of(checkpoint.load(run_dir, which="latest", check=config_of).config)
+    return dataclasses.replace(stored, env_steps=config.env_steps)
+
+
+def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> dict[str, float]:
+    """Train until `config.env_steps`; returns the last evaluation.
+
+    With `resume` the run in `run_dir` goes on from its latest checkpoint, by the config stored there but for
+    `env_steps`, which may have grown.
+    """
+    clock = Clock()
+    trainer = Trainer(config, clock)
+    if resume:
+        stored = checkpoint.load(run_dir, which="latest", check=config_of)
+        if stored.trainer_state is None:
+            raise checkpoint.CheckpointError(f"{stored.folder} holds a policy but no trainer.pt; training cannot go on from it.")
+        trainer.policy.load_state_dict(stored.policy_state)
+        trainer.load_state(stored.trainer_state)
+    scores: dict[str, float] = {}
+    iteration = config.ppo.num_games * config.ppo.rollout_steps
+    eval_every = config.eval_every or config.env_steps
+    progress = Progress(config.env_steps, clock, trainer.env_steps, title=run_dir.name)
+    with MetricsWriter(run_dir, trainer.env_steps if resume else None) as metrics, progress, StopRequest() as stop:
+        while trainer.env_steps < config.env_steps and not stop.requested:
+            try:
+                latest = trainer.step_iteration()
+            except TrainingError as error:
+                folder = save(trainer, run_dir)
+                raise TrainingError(f"{error} The last good weights are saved in {folder}.") from error
+            now, before = trainer.env_steps, trainer.env_steps - iteration
+            ended = now >= config.env_steps
+            fresh: dict[str, float] = {}
+            if now // eval_every > before // eval_every or ended:
+                with clock("evaluation"):
+                    seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + config.eval_maps)
+                    scores = fresh = evaluate(Agent(trainer.policy, config.actions), config.game(), seeds).scores
+                latest.update({f"eval/{name}": value for name, value in scores.items()})
+            latest["charts/SPS"] = progress.steps_per_second()
+            metrics.write(now, latest)
+            progress.update(now, latest)
+            if fresh or now // config.checkpoint_every > before // config.checkpoint_every:
+                with clock("checkpoint"):
+                    save(trainer, run_dir, fresh)
+        if stop.requested:
+            save(trainer, run_dir)
+    return scores
+
+
+def save(trainer: Trainer, run_dir: Path, scores: dict[str, float] | None = None) -> Path:
+    """Checkpoint the run; the best is the one with most games finished, then most ice."""
+    score = scores["finished"] + scores["ice_transferred"] / 1e6 if scores else -1.0
+    best = score > trainer.best_score
+    if best:
+        trainer.best_score = score
+    return checkpoint.save_to_run(
+        run_dir, trainer.env_steps, full_config(trainer), trainer.policy.state_dict(), trainer.state(), best=best
+    )
