@@ -90,11 +90,10 @@ class Package:
 def package(argv: list[str]) -> None:
     """Build the tarball that the judge takes: main.py at its top, needs only numpy and torch."""
     from submission.package import package as build
-    from submission.players import find_checkpoint
 
     args = _parse(Package, argv, "package", package)
-    report = build(find_checkpoint(args.checkpoint), args.output)
-    print(report)
+    report = build(args.checkpoint, args.output)
+    print(f"{report.path}: {report.size_bytes / 1e6:.2f} MB, {report.parameters:,} parameters, from {report.checkpoint}")
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def bench(argv: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Demo:
-    env_steps: int = 102_400
+    env_steps: int = 51_200
     """Environment steps of training."""
     seed: int = 1
     run_dir: Path = RUNS / "demo"
@@ -179,7 +178,7 @@ def demo(argv: list[str]) -> None:
     import tempfile
 
     from submission.package import package as build
-    from submission.players import extract, find_checkpoint
+    from submission.players import extract
     from training.config import PRESETS
     from training.evaluate import evaluate_checkpoint
     from training.train import train as run_training
@@ -196,7 +195,7 @@ def demo(argv: list[str]) -> None:
     scores = evaluate_checkpoint(str(args.run_dir), 32, None, 0, None, False, progress=True)
     print("3/4  Packaging ...", flush=True)
     tarball = args.run_dir / "submission.tar.gz"
-    build(find_checkpoint(str(args.run_dir)), tarball)
+    build(args.run_dir, tarball)
     print("4/4  Playing against miner on the official engine ...", flush=True)
     with tempfile.TemporaryDirectory(prefix="lux-demo-") as folder:
         extract(tarball, Path(folder))

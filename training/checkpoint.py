@@ -17,7 +17,6 @@ import io
 import json
 import os
 import pickle
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,19 +25,24 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-FORMAT = 1
-CONFIG, POLICY, TRAINER = "config.json", "policy.safetensors", "trainer.pt"
-POINTERS = ("best", "latest")
-_STEP = re.compile(r"step-(\d+)(?:\.(\d+))?")
+from agent.stored import (
+    CONFIG,
+    FORMAT,
+    POINTERS,
+    POLICY,
+    TRAINER,
+    CheckpointError,
+    follow,
+    read_header,
+    read_policy,
+    read_whole,
+    resolve,
+    steps_of,
+)
+
 _TEMPORARY = ".tmp-"
-
-
-class CheckpointError(Exception):
-    """A checkpoint cannot be written or read; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -125,18 +129,15 @@ def load(
     for an unknown key. Tensors are on the CPU. Raises `CheckpointError`.
     """
     folder = resolve(path, which, runs)
-    header = _read_header(folder)
-    contents = {name: _read_whole(folder, name, facts) for name, facts in header["files"].items()}
+    header = read_header(folder)
+    contents = {name: read_whole(folder, name, facts) for name, facts in header["files"].items()}
     config = header["config"]
     if check is not None:
         try:
             check(config)
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(f"The config of checkpoint {folder} does not fit this version: {error}") from error
-    try:
-        policy_state = load_tensors(contents[POLICY])
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder / POLICY} is not a safetensors file: {error}.") from error
+    policy_state = read_policy(folder, contents[POLICY])
     trainer_state = None
     if TRAINER in contents:
         try:
@@ -144,34 +145,6 @@ def load(
         except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
             raise CheckpointError(f"{folder / TRAINER} cannot be read: {error}.") from error
     return Checkpoint(folder, header["step"], config, policy_state, trainer_state)
-
-
-def resolve(path: Path | str, which: Literal["best", "latest"] = "best", runs: Path | str = "runs") -> Path:
-    """The checkpoint folder that `path` means (see `load`)."""
-    if which not in POINTERS:
-        raise CheckpointError(f"which is {which!r}; accepted are 'best' and 'latest'.")
-    if str(path) == "latest" and not Path(path).exists():
-        saved = [pointer for pointer in Path(runs).glob("*/latest") if pointer.is_file()]
-        if not saved:
-            raise CheckpointError(f"There is no run with a checkpoint under {Path(runs)}; train one or name a checkpoint folder.")
-        path = max(saved, key=lambda pointer: pointer.stat().st_mtime_ns).parent
-    path = Path(path)
-    if path.name in POINTERS and path.is_file():
-        return _follow(path)
-    if path.name in POINTERS and not path.exists() and path.parent.is_dir():
-        raise CheckpointError(f"Run {path.parent} has no checkpoint called {path.name}.")
-    if not path.is_dir():
-        raise CheckpointError(f"{path} is no folder; accepted are a checkpoint folder, a run folder and the word latest.")
-    if (path / CONFIG).exists() and not _in_run(path):
-        return path
-    for name in POINTERS[POINTERS.index(which) :]:
-        if (path / name).is_file():
-            return _follow(path / name)
-    whole = [folder for folder in _steps(path) if (folder / CONFIG).exists()]
-    if whole:  # killed between the very first checkpoint and its pointer
-        return whole[-1]
-    missing = "config.json" if any((path / name).exists() for name in (POLICY, TRAINER)) else "checkpoint"
-    raise CheckpointError(f"{path} has no {missing}; accepted are a checkpoint folder, a run folder and the word latest.")
 
 
 def pack(value: Any) -> Any:
@@ -237,43 +210,6 @@ def _plain_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return plain
 
 
-def _read_header(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"Checkpoint {folder} has no {CONFIG}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        version = header.get("format") if isinstance(header, dict) else None
-        raise CheckpointError(f"{path} has format {version!r}; this version reads format {FORMAT}.")
-    expected = {"format", "step", "config", "files"}
-    if set(header) != expected:
-        odd = ", ".join(sorted(set(header) ^ expected))
-        raise CheckpointError(f"{path} has unknown or missing keys ({odd}); expected are {', '.join(sorted(expected))}.")
-    if not isinstance(header["config"], dict) or not isinstance(header["files"], dict) or POLICY not in header["files"]:
-        raise CheckpointError(f"{path} does not describe a checkpoint: config and files must be objects and files must name {POLICY}.")
-    unknown = set(header["files"]) - {POLICY, TRAINER}
-    if unknown:
-        raise CheckpointError(f"{path} names the unknown files {', '.join(sorted(unknown))}; known are {POLICY} and {TRAINER}.")
-    return header
-
-
-def _read_whole(folder: Path, name: str, facts: Any) -> bytes:
-    try:
-        data = (folder / name).read_bytes()
-    except FileNotFoundError as error:
-        raise CheckpointError(f"Checkpoint {folder} lacks {name}.") from error
-    if not isinstance(facts, dict) or set(facts) != {"size", "sha256"}:
-        raise CheckpointError(f"{folder / CONFIG} does not give size and sha256 of {name}.")
-    if len(data) != facts["size"]:
-        raise CheckpointError(f"{folder / name} has {len(data)} bytes; {facts['size']} were written, so it is cut short or not ours.")
-    if hashlib.sha256(data).hexdigest() != facts["sha256"]:
-        raise CheckpointError(f"{folder / name} has changed since it was written.")
-    return data
-
-
 def _write(path: Path, data: bytes) -> None:
     with open(path, "wb") as file:
         file.write(data)
@@ -296,28 +232,10 @@ def _point(run: Path, pointer: str, name: str) -> None:
     _flush_folder(run)
 
 
-def _follow(pointer: Path) -> Path:
-    name = pointer.read_text(encoding="utf-8", errors="replace").strip()
-    if not _STEP.fullmatch(name) or not (pointer.parent / name).is_dir():
-        raise CheckpointError(f"{pointer} names {name!r}, which is no checkpoint in {pointer.parent}.")
-    return pointer.parent / name
-
-
-def _in_run(path: Path) -> bool:
-    """A run folder may have a config.json of its own; what makes it a run is what it holds."""
-    return any((path / name).is_file() for name in POINTERS) or bool(_steps(path))
-
-
-def _steps(run: Path) -> list[Path]:
-    """Checkpoint folders of a run, oldest first."""
-    found = [(match, path) for path in run.iterdir() if (match := _STEP.fullmatch(path.name)) and path.is_dir()]
-    return [path for _, path in sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2] or 0)))]
-
-
 def _prune(run: Path, keep: int) -> None:
-    pointed = {_follow(run / name).name for name in POINTERS if (run / name).is_file()}
+    pointed = {follow(run / name).name for name in POINTERS if (run / name).is_file()}
     # after a resume from an earlier step the newest by number is not the newest by time
-    by_time = sorted(_steps(run), key=lambda path: path.stat().st_mtime_ns)
+    by_time = sorted(steps_of(run), key=lambda path: path.stat().st_mtime_ns)
     for path in by_time[: max(len(by_time) - keep, 0)]:
         if path.name not in pointed:
             os.rename(path, path.with_name(f"{_TEMPORARY}old-{path.name}"))  # never a half-deleted folder under its own name

@@ -26,9 +26,9 @@ class PPOConfig:
     """Games played side by side."""
     rollout_steps: int = 16
     """Turns a rollout; small rollouts learn from fewer samples (docs/results)."""
-    epochs: int = 2
+    epochs: int = 4
     """Passes over a rollout."""
-    minibatches: int = 2
+    minibatches: int = 4
     """Parts that a pass is cut into, by (turn, game)."""
     learning_rate: float = 1e-3
     anneal_learning_rate: bool = False
@@ -57,7 +57,7 @@ class PPOConfig:
 class TrainConfig:
     """A training run. The defaults train the survival skill on 48x48 maps."""
 
-    env_steps: int = 102_400
+    env_steps: int = 51_200
     """Environment steps in all: one turn of one game, both sides deciding."""
     seed: int = 1
     map_size: int = 48

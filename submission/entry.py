@@ -1,0 +1,129 @@
+"""The agent on the judge's machine: the packaged policy, asked once a turn, and what it answers when something breaks.
+
+Copied into submissions, so it needs numpy and torch only and keeps to Python 3.7. Whatever goes wrong inside is written
+to stderr, counted, and answered with an order that is legal and does nothing: a lost turn, not a lost match.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from agent.opening import opening
+from agent.policy import Policy
+from submission.protocol import FACTION
+from wrappers.action import ActionConfig, write_orders
+from wrappers.judge import PLAYERS, JudgeGame
+from wrappers.observation import Observation, observe_side
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOW_TIME = 1.0  # seconds of overage below which robots are left to their queues
+
+
+@lru_cache(maxsize=1)
+def load(folder: str = PACKAGE) -> tuple[Policy, Any, bool]:
+    """The policy, the record of the actions on offer, and whether to play greedily, from `config.json` and `weights.npz`."""
+    with open(os.path.join(folder, "config.json")) as file:
+        config = json.load(file)
+    with np.load(os.path.join(folder, "weights.npz"), allow_pickle=False) as archive:
+        state = {name: torch.from_numpy(archive[name]) for name in archive.files}
+    policy = Policy.from_config(config["policy"])
+    policy.load_state_dict(state)
+    policy.eval()
+    return policy, ActionConfig(**config["actions"]).rules(), config["greedy"]
+
+
+def prepare() -> None:
+    """Load everything while the judge loads the agent, which costs no turn; a failure is told now and again in turn 0."""
+    torch.set_num_threads(1)  # the judge gives one core, and more threads would wait for each other
+    try:
+        load()
+    except Exception:  # noqa: BLE001 the match goes on with idle turns
+        traceback.print_exc(file=sys.stderr)
+
+
+class Player:
+    """One side of one match. `errors` counts the turns that were answered with nothing because something broke."""
+
+    def __init__(self, player: str, env_cfg: dict[str, Any], agent: tuple[Policy, Any, bool] | None = None) -> None:
+        self.name = player
+        self.player = PLAYERS.index(player)
+        self.policy, self.action_rules, self.greedy = agent or load()
+        self.judge = JudgeGame(env_cfg)
+        self.observation = Observation(1)
+        self.generator = torch.Generator().manual_seed(self.player)
+        self.errors = 0
+
+    def act(self, obs: dict[str, Any], remaining_overage: float) -> dict[str, Any]:
+        """The judge's action for its observation, whole at first and changes later."""
+        try:
+            return self._act(obs, remaining_overage)
+        except Exception:  # noqa: BLE001 a turn is lost, not the match
+            self.errors += 1
+            traceback.print_exc(file=sys.stderr)
+            return nothing(obs, self.name)
+
+    def _act(self, obs: dict[str, Any], remaining_overage: float) -> dict[str, Any]:
+        judge = self.judge
+        judge.update(obs)
+        game, rules = judge.game, judge.rules
+        if game.real_step < 0:
+            opening(game, rules, self.player, judge.orders)
+        elif remaining_overage >= LOW_TIME:
+            seen = self.observation
+            observe_side(game, rules, self.action_rules, judge.static, self.player, seen)
+            if seen.rows > 0:
+                with torch.no_grad():
+                    action = self.policy.act(seen, self.generator, self.greedy)
+                write_orders(game, rules, self.player, seen.slot, action, judge.orders)
+        return judge.actions(self.player)
+
+
+def nothing(obs: dict[str, Any], player: str) -> dict[str, Any]:
+    """A legal order that does no more than it must: no bid, a factory on the first free cell, no orders in the game itself."""
+    try:
+        if obs["real_env_steps"] >= 0:
+            return {}
+        team = obs["teams"].get(player)
+        if team is None:
+            return {"faction": FACTION, "bid": 0}
+        left = team["factories_to_place"]
+        step = obs["real_env_steps"] + 2 * obs["board"]["factories_per_team"] + 1
+        if left == 0 or bool(step % 2) != bool(team["place_first"]):
+            return {}
+        x, y = np.argwhere(np.array(obs["board"]["valid_spawns_mask"], dtype=bool))[0]
+        return {"spawn": [int(x), int(y)], "water": team["water"] // left, "metal": team["metal"] // left}
+    except Exception:  # noqa: BLE001 an observation of another shape than the judge's
+        traceback.print_exc(file=sys.stderr)
+        return {}
+
+
+def answer(players: dict[str, Player], observation: Any, configuration: Any) -> dict[str, Any]:
+    """The action for one call of the judge; `players` holds the caller's matches in progress, by side.
+
+    `observation` and `configuration` are dicts or have attributes; `obs` in it is a dict or JSON text. The rules come
+    with the configuration, or in `info` of the first message of the stand-alone protocol.
+    """
+    obs = _get(observation, "obs")
+    obs = json.loads(obs) if isinstance(obs, str) else obs
+    name = _get(observation, "player")
+    try:
+        if isinstance(obs["board"]["rubble"], list):  # the whole board: a match begins
+            env_cfg = _get(_get(observation, "info") or {}, "env_cfg") or _get(configuration, "env_cfg")
+            players.pop(name, None)
+            players[name] = Player(name, env_cfg)
+        return players[name].act(obs, float(_get(observation, "remainingOverageTime", 60.0)))
+    except Exception:  # noqa: BLE001 the match goes on with idle turns
+        traceback.print_exc(file=sys.stderr)
+        return nothing(obs, name)
+
+
+def _get(source: Any, name: str, default: Any = None) -> Any:
+    return source.get(name, default) if isinstance(source, dict) else getattr(source, name, default)

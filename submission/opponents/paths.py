@@ -1,0 +1,113 @@
+"""Walking costs for hand-written opponents: cheapest paths over rubble by numpy relaxation, and paths as queue entries.
+
+Entering a cell costs power that depends on its rubble; leaving costs nothing. So "from here" and "to there" are two
+different fields. Boards are indexed `[x, y]`.
+"""
+
+from __future__ import annotations
+
+from typing import List, Tuple
+
+import numpy as np
+
+CLOSED = 1 << 24  # more than any walk costs, small enough that a sum of two fits int32
+STEPS = ((0, 0), (0, -1), (1, 0), (0, 1), (-1, 0))  # by direction: centre, up, right, down, left
+MOVE, TRANSFER, PICKUP, DIG = range(4)
+ICE, ORE, WATER, METAL, POWER = range(5)
+
+Cell = Tuple[int, int]
+
+
+def enter_cost(rubble: np.ndarray, move_cost: float, rubble_cost: float, closed: np.ndarray) -> np.ndarray:
+    """Power [W, W] that a robot pays to enter each cell; `closed` cells [W, W] bool cannot be entered."""
+    cost = np.floor(move_cost + rubble_cost * rubble).astype(np.int32)
+    cost[closed] = CLOSED
+    return cost
+
+
+def _cheapest_neighbour(field: np.ndarray) -> np.ndarray:
+    """The lowest value among the four neighbours of each cell."""
+    padded = np.full((field.shape[0] + 2, field.shape[1] + 2), CLOSED, np.int32)
+    padded[1:-1, 1:-1] = field
+    across = np.minimum(padded[:-2, 1:-1], padded[2:, 1:-1])
+    return np.minimum(across, np.minimum(padded[1:-1, :-2], padded[1:-1, 2:]))
+
+
+def walk_from(start: Cell, cost: np.ndarray) -> np.ndarray:
+    """Power [W, W] to walk from `start` to each cell; `CLOSED` or more where there is no way."""
+    field = np.full(cost.shape, CLOSED, np.int32)
+    field[start] = 0
+    while True:
+        better = np.minimum(field, np.minimum(_cheapest_neighbour(field) + cost, CLOSED))
+        if np.array_equal(better, field):
+            return field
+        field = better
+
+
+def walk_to(targets: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Power [W, W] to walk from each cell to the nearest of `targets` [W, W] bool; a closed target does not count."""
+    field = np.where(targets & (cost < CLOSED), 0, CLOSED).astype(np.int32)
+    while True:
+        better = np.minimum(field, _cheapest_neighbour(np.minimum(field + cost, CLOSED)))
+        if np.array_equal(better, field):
+            return field
+        field = better
+
+
+def neighbours(cell: Cell, size: int) -> List[Tuple[int, Cell]]:
+    """(direction, cell) of the up to four neighbours on the map."""
+    found = []
+    for direction in range(1, 5):
+        x, y = cell[0] + STEPS[direction][0], cell[1] + STEPS[direction][1]
+        if 0 <= x < size and 0 <= y < size:
+            found.append((direction, (x, y)))
+    return found
+
+
+def route_from(field: np.ndarray, cost: np.ndarray, end: Cell) -> List[int]:
+    """Directions of a cheapest walk from the start of `walk_from` to `end`, which must be reachable."""
+    directions = []
+    cell = end
+    while field[cell] > 0:
+        for direction, before in neighbours(cell, len(field)):
+            if field[before] + cost[cell] == field[cell]:
+                directions.append((direction + 1) % 4 + 1)  # the way back, turned round
+                cell = before
+                break
+        else:
+            raise ValueError(f"cell {end} cannot be reached from the start of the walk")
+    return directions[::-1]
+
+
+def route_to(field: np.ndarray, cost: np.ndarray, start: Cell) -> List[int]:
+    """Directions of a cheapest walk from `start` to a target of `walk_to`, which must be reachable."""
+    directions = []
+    cell = start
+    while field[cell] > 0:
+        for direction, after in neighbours(cell, len(field)):
+            if field[after] + cost[after] == field[cell]:
+                directions.append(direction)
+                cell = after
+                break
+        else:
+            raise ValueError(f"no target can be reached from cell {start}")
+    return directions
+
+
+def moves(directions: List[int]) -> List[List[int]]:
+    """Queue entries of a walk: one entry for each straight stretch."""
+    entries: List[List[int]] = []
+    for direction in directions:
+        if entries and entries[-1][1] == direction:
+            entries[-1][5] += 1
+        else:
+            entries.append([MOVE, direction, 0, 0, 0, 1])
+    return entries
+
+
+def footprint(cells: List[Cell], size: int, reach: int = 1) -> np.ndarray:
+    """Mask [W, W] of the squares of 2 * reach + 1 cells around `cells`: with reach 1, the tiles of factories."""
+    mask = np.zeros((size, size), bool)
+    for x, y in cells:
+        mask[max(x - reach, 0) : x + reach + 1, max(y - reach, 0) : y + reach + 1] = True
+    return mask

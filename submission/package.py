@@ -1,0 +1,252 @@
+"""The packager: a checkpoint becomes one self-contained `submission.tar.gz` for the judge.
+
+    main.py                    at the top; the judge executes its text
+    luxs2_<hash>/              everything else, under a name that no opponent's module has
+        engine/ wrappers/ agent/ submission/    the modules that `submission.entry` imports
+        config.json weights.npz
+
+Imports between our packages are rewritten to relative ones. Same checkpoint and code, same bytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import hashlib
+import io
+import json
+import re
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.stored import POLICY, CheckpointError, read_header, read_policy, read_whole, resolve
+from submission.python37 import problems
+from submission.replay import write_whole
+
+ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = Path(__file__).resolve().with_name("template_main.py")
+OURS = ("engine", "wrappers", "agent", "submission")
+ENTRIES = ("submission.entry", "submission.protocol")
+# Judges have numba, but no place for its cache and no time to compile: the package runs everything as it is written.
+PLAIN_JIT = '''"""Hot functions run as they are written here; training compiles them."""
+
+
+def jit(function):
+    return function
+'''
+SIZE_LIMIT = 100 * 10**6  # bytes, the judge's limit for a submission
+
+
+@dataclass(frozen=True)
+class PlayableCheckpoint:
+    """`policy` and `actions` as plain values, weights as arrays by name."""
+
+    folder: Path
+    policy: dict[str, Any]
+    actions: dict[str, Any]
+    weights: dict[str, np.ndarray]
+
+
+def read_checkpoint(folder: Path) -> PlayableCheckpoint:
+    """The parts of a checkpoint folder that playing needs. Raises `CheckpointError` (a `ValueError`)."""
+    header = read_header(folder)
+    state = read_policy(folder, read_whole(folder, POLICY, header["files"][POLICY]))
+    config = header["config"]
+    for key in ("policy", "actions"):
+        if not isinstance(config.get(key), dict):
+            raise CheckpointError(f"The config of {folder} has no {key!r}, so it is no checkpoint of an agent.")
+    weights = {name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in sorted(state.items())}
+    return PlayableCheckpoint(folder, config["policy"], config["actions"], weights)
+
+
+@dataclass(frozen=True)
+class PackageReport:
+    """What was packaged; `parameters` are the numbers in the policy."""
+
+    path: str
+    checkpoint: str
+    package: str
+    size_bytes: int
+    files: int
+    parameters: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", greedy: bool = False) -> PackageReport:
+    """Write the submission of a checkpoint.
+
+    Args:
+        checkpoint: a checkpoint folder, a run folder (its best checkpoint) or `latest`.
+        output: the tar.gz to write, whole or not at all.
+        greedy: play the most likely action instead of a sample.
+
+    Raises `ValueError` for a checkpoint that is missing, damaged or of another version, for code that the judge's
+    Python cannot run, and for a package over the judge's size limit.
+    """
+    output = Path(output)
+    if not output.name.endswith((".tar.gz", ".tgz")):
+        raise ValueError(f"The package {output} must be named .tar.gz.")
+    source = read_checkpoint(resolve(checkpoint))
+    _check_policy(source)
+    sources = dict(sorted(collect_modules().items()))
+    config = {"policy": source.policy, "actions": source.actions, "greedy": greedy}
+    data = {
+        "config.json": json.dumps(config, indent=2, sort_keys=True).encode(),
+        "weights.npz": npz_bytes(source.weights),
+    }
+    name = package_name(sources, data)
+    files = {f"{name}/{path}": relative_imports(text, path).encode() for path, text in sources.items()}
+    files.update({f"{name}/{path}": content for path, content in data.items()})
+    files["main.py"] = TEMPLATE.read_text(encoding="utf-8").replace("import submission.", f"import {name}.submission.").encode()
+    check_python37(files)
+    archive = tar_gz_bytes(files)
+    if len(archive) > SIZE_LIMIT:
+        raise ValueError(f"The package has {len(archive)} bytes; the judge accepts at most {SIZE_LIMIT}.")
+    write_whole(output, archive)
+    parameters = sum(array.size for array in source.weights.values())
+    return PackageReport(str(output), str(source.folder), name, len(archive), len(files), parameters)
+
+
+def _check_policy(source: PlayableCheckpoint) -> None:
+    """Builds the policy and the action config once, so that a checkpoint of another version is refused here."""
+    import torch
+
+    from agent.policy import Policy
+    from wrappers.action import ActionConfig
+
+    try:
+        ActionConfig(**source.actions)
+        policy = Policy.from_config(source.policy)
+        policy.load_state_dict({key: torch.from_numpy(array) for key, array in source.weights.items()})
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"Checkpoint {source.folder} does not fit this version: {' '.join(str(error).split())}") from error
+
+
+def collect_modules(entries: Iterable[str] = ENTRIES) -> dict[str, str]:
+    """Source text by path (`agent/policy.py`) of the entries and of what they import of ours."""
+    waiting = list(entries)
+    found: dict[str, str] = {"__init__.py": ""}
+    while waiting:
+        path = _module_path(waiting.pop())
+        key = path.relative_to(ROOT).as_posix()
+        if key in found:
+            continue
+        found[key] = PLAIN_JIT if key == "engine/jit.py" else path.read_text(encoding="utf-8")
+        waiting.extend(imported_modules(found[key], key))
+        for parent in list(path.relative_to(ROOT).parents)[:-1]:
+            waiting.append(".".join(parent.parts))
+    return found
+
+
+def _module_path(module: str) -> Path:
+    module = module.removesuffix(".__init__")
+    path = ROOT.joinpath(*module.split("."))
+    if path.is_dir():
+        return path / "__init__.py"
+    return path.with_suffix(".py")
+
+
+def imported_modules(text: str, path: str) -> set[str]:
+    """Our modules that a source imports, wherever in the file; those for type checkers only are left out."""
+    tree = ast.parse(text, path)
+    checking = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in checking:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and _is_ours(node.module):
+            assert node.module is not None
+            modules.add(node.module)
+            # `from agent import policy` may name a module or something in the package
+            modules.update(f"{node.module}.{alias.name}" for alias in node.names if _module_path(f"{node.module}.{alias.name}").is_file())
+        elif isinstance(node, ast.ImportFrom) and node.level > 0:
+            raise ValueError(f"{path} line {node.lineno} has a relative import, which the packager does not follow.")
+        elif isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names if _is_ours(alias.name))
+    return modules
+
+
+def _is_ours(module: str | None) -> bool:
+    return module is not None and module.split(".")[0] in OURS
+
+
+def relative_imports(text: str, path: str) -> str:
+    """The source with imports of our packages made relative to the package that it is put into.
+
+    `path` is its place there, such as `agent/policy.py`. Raises `ValueError` for `import engine.state`, which binds a
+    name that does not exist there; `import engine.state as state` is fine.
+    """
+    up = "." * (path.count("/") + 1)
+    lines = text.split("\n")
+    for node in ast.walk(ast.parse(text, path)):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and _is_ours(node.module):
+            pattern, new = rf"from(\s+){re.escape(node.module or '')}(?=\s)", rf"from\g<1>{up}{node.module}"
+        elif isinstance(node, ast.Import) and any(_is_ours(alias.name) for alias in node.names):
+            alias = node.names[0]
+            if len(node.names) > 1 or alias.asname is None:
+                raise ValueError(f"{path} line {node.lineno}: the packager needs `from x import y` or `import x.y as y`.")
+            parent, _, last = f"{up}{alias.name}".rpartition(".")
+            parent = parent if parent.strip(".") else up
+            pattern, new = rf"import\s+{re.escape(alias.name)}\s+as\s+{alias.asname}", f"from {parent} import {last} as {alias.asname}"
+        else:
+            continue
+        line = lines[node.lineno - 1]
+        start = len(line.encode()[: node.col_offset].decode())
+        changed, count = re.subn(pattern, new, line[start:], count=1)
+        if count != 1:
+            raise ValueError(f"{path} line {node.lineno}: the packager cannot read this import.")
+        lines[node.lineno - 1] = line[:start] + changed
+    return "\n".join(lines)
+
+
+def check_python37(files: dict[str, bytes]) -> None:
+    """Raises `ValueError` with the first thing that Python 3.7 would not run."""
+    for path, content in sorted(files.items()):
+        if path.endswith(".py"):
+            for problem in problems(content.decode(), path):
+                raise ValueError(f"{problem}, which the judge's Python 3.7 does not have.")
+
+
+def package_name(sources: dict[str, str], data: dict[str, bytes]) -> str:
+    """A module name made of the contents, so that two different agents can play in one process."""
+    digest = hashlib.sha256()
+    for path, content in sorted({**{path: text.encode() for path, text in sources.items()}, **data}.items()):
+        digest.update(f"{path} {len(content)}\n".encode() + content)
+    return f"luxs2_{digest.hexdigest()[:12]}"
+
+
+def npz_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    """An uncompressed `.npz` with fixed times and sorted names."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in sorted(arrays.items()):
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(array).reshape(array.shape), version=(1, 0), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
+    return buffer.getvalue()
+
+
+def tar_gz_bytes(files: dict[str, bytes]) -> bytes:
+    """A tar.gz of these files, the same bytes whenever and by whomever it is made."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.size, info.mode, info.mtime = len(content), 0o644, 0
+            tar.addfile(info, io.BytesIO(content))
+    return gzip.compress(buffer.getvalue(), compresslevel=9, mtime=0)
