@@ -96,6 +96,7 @@ def test_the_last_step_of_a_rollout_is_bootstrapped_and_learned_from() -> None:
     world.add(1, 0, 5, reward=99.0, value=10.0)  # nothing was done here: its reward must not enter
     result = world.targets()
     assert result.advantage.tolist() == pytest.approx([1.0 + 0.9 * 10.0 - 2.0, 0.0])
+    assert result.reward.tolist() == [1.0, 0.0]
     assert result.groups.active.tolist() == [True, False]
 
 
