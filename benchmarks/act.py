@@ -1,0 +1,130 @@
+"""How long a packaged agent takes a turn when it has 200 robots, as the judge would see it.
+
+The agent runs as a process of the judge's protocol on the official engine, 64x64. Its factories are given metal and
+power without end and the benchmark builds and scatters robots in its place until it has 200; from then on its answers
+are timed (and not played, so that the number stays).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.stored import CheckpointError
+from submission.match import PLAYERS, Match, Referee, env_settings
+from submission.players import Player, open_player
+from submission.process import Failure, exchange
+
+ROBOTS = 200
+LIMITS = {"median_s": 0.5, "first_turn_s": 10.0, "memory_mib": 1024.0}  # what the project promises
+
+
+def main(seconds: float, player: str = "latest") -> dict[str, Any]:
+    """Measure for about `seconds`, print a table, and return the numbers."""
+    numbers = bench_act(seconds, player)
+    for name, value in numbers.items():
+        limit = f"   (limit {LIMITS[name]:g})" if name in LIMITS else ""
+        print(f"{name:>14}  {value if isinstance(value, str) else format(value, '.4g')}{limit}")
+    return numbers
+
+
+def bench_act(seconds: float, player: str = "latest", robots: int = ROBOTS) -> dict[str, Any]:
+    """Time the turns of a packaged agent with `robots` robots; without any checkpoint an untrained default policy."""
+    with ExitStack() as stack:
+        opened = stack.enter_context(_open(player, stack))
+        referee = Referee(0, env_settings(64))
+        match = Match(referee, [opened.name, "idle"])
+        match.start(stack, [opened, stack.enter_context(open_player("idle"))], None, 60.0, 600.0)
+        while referee.env.state.real_env_steps < 0 and not match.over:
+            match.play_turn()
+        if match.over:
+            raise RuntimeError(f"The opening failed: {match.failures}.")
+        bot = match.bots[PLAYERS[0]]
+        generator = np.random.default_rng(0)
+        times: list[float] = []
+        deadline = time.perf_counter() + 600.0
+        while time.perf_counter() < deadline:
+            count = len(referee.env.state.units[PLAYERS[0]])
+            answer = exchange([bot], [match.message(PLAYERS[0])])[0]
+            if isinstance(answer, Failure):
+                raise RuntimeError(f"The agent {answer}.")
+            if count >= robots:
+                times.append(bot.answer_time[-1])
+                if len(times) == 1:
+                    deadline = time.perf_counter() + max(seconds, 1.0)
+            referee.play({PLAYERS[0]: _scatter(referee.env, robots, generator), PLAYERS[1]: {}})
+            if referee.done:
+                break
+        times.sort()
+        return {
+            "agent": opened.name,
+            "robots": len(referee.env.state.units[PLAYERS[0]]),
+            "turns": len(times),
+            "median_s": statistics.median(times),
+            "p99_s": times[math.ceil(0.99 * len(times)) - 1],
+            "max_s": times[-1],
+            "first_turn_s": bot.answer_time[0],
+            "memory_mib": _peak_memory(bot.pid),
+        }
+
+
+def _open(player: str, stack: ExitStack) -> Player:
+    try:
+        return open_player(player)
+    except CheckpointError:
+        if player != "latest":
+            raise
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lux-bench-")))
+    return open_player(untrained_checkpoint(folder / "untrained"))
+
+
+def untrained_checkpoint(folder: Path) -> Path:
+    """A checkpoint of the default policy before training."""
+    import dataclasses
+
+    from training.checkpoint import save
+    from training.config import TrainConfig
+    from training.train import Trainer, full_config
+
+    trainer = Trainer(dataclasses.replace(TrainConfig(), train_maps=1))
+    return save(folder, full_config(trainer), trainer.policy.state_dict())
+
+
+def _scatter(env: Any, robots: int, generator: np.random.Generator) -> dict[str, Any]:
+    """Build a light robot wherever that is possible and let all others walk, at most into free cells."""
+    state = env.state
+    player = PLAYERS[0]
+    for side in PLAYERS:
+        for factory in state.factories[side].values():
+            factory.cargo.water = factory.cargo.metal = 10_000
+            factory.power = 100_000
+    action: dict[str, Any] = {}
+    if len(state.units[player]) < robots:
+        action.update({name: 0 for name in state.factories[player]})
+    taken = {tuple(unit.pos.pos) for unit in state.units[player].values()}
+    size = env.env_cfg.map_size
+    for name, unit in state.units[player].items():
+        unit.power = unit.battery_capacity
+        for direction in generator.permutation(4) + 1:
+            x, y = unit.pos.pos + np.array([[0, 0], [0, -1], [1, 0], [0, 1], [-1, 0]])[direction]
+            owner = state.board.factory_occupancy_map[x, y] if 0 <= x < size and 0 <= y < size else 10**6
+            blocked = owner == 10**6 or (owner >= 0 and f"factory_{owner}" not in state.factories[player])
+            if not blocked and (x, y) not in taken:
+                taken.add((x, y))
+                action[name] = [[0, int(direction), 0, 0, 0, 1]]
+                break
+    return action
+
+
+def _peak_memory(pid: int) -> float:
+    """Largest resident memory of a running process so far, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
