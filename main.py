@@ -71,9 +71,18 @@ def evaluate(argv: list[str]) -> None:
     from training.evaluate import evaluate_checkpoint
 
     args = _parse(Evaluate, argv, "evaluate", evaluate)
-    scores = evaluate_checkpoint(args.checkpoint, args.maps, args.map_size, args.seed, args.opponent, args.greedy, progress=True)
+    opponent = scripted_opponent(args.opponent) if args.opponent else None
+    scores = evaluate_checkpoint(args.checkpoint, args.maps, args.map_size, args.seed, opponent, args.greedy, progress=True)
     print_scores(scores, f"{args.maps} unseen maps")
     write_json(args.json, scores)
+
+
+def scripted_opponent(name: str) -> Any:
+    """A built-in opponent as `evaluate` plays it in this process; other names are passed on as checkpoints."""
+    from submission.opponents import make_act, names
+    from training.evaluate import Scripted
+
+    return Scripted(lambda: make_act(name)) if name in names() else name
 
 
 # -------------------------------------------------------------------------------------------------------- package, play
@@ -192,7 +201,7 @@ def demo(argv: list[str]) -> None:
     run_training(config, args.run_dir)
     seconds = time.perf_counter() - began
     print("2/4  Evaluating on 32 unseen maps ...", flush=True)
-    scores = evaluate_checkpoint(str(args.run_dir), 32, None, 0, None, False, progress=True)
+    scores = evaluate_checkpoint(str(args.run_dir), 32, progress=True)
     print("3/4  Packaging ...", flush=True)
     tarball = args.run_dir / "submission.tar.gz"
     build(args.run_dir, tarball)

@@ -135,17 +135,23 @@ class GameConfig:
         kept = {name: value for name, value in lowered.items() if name in names}
         return cls(**kept, light=robot("LIGHT"), heavy=robot("HEAVY"))
 
-    def env_cfg(self) -> dict[str, Any]:
-        """The keyword arguments that make the official `LuxAI_S2` play by these rules."""
-        from luxai_s2.config import UnitConfig
-
+    def official(self) -> dict[str, Any]:
+        """These rules under the official names, as plain values: what `from_env_cfg` reads and an agent is told."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("light", "heavy")}
         lower = {"max_episode_length", "map_size", "max_transfer_amount"}
         official = {name if name in lower else name.upper(): value for name, value in values.items()}
         official["ROBOTS"] = {
-            name: UnitConfig(**{key.upper(): value for key, value in dataclasses.asdict(robot).items()})
+            name: {key.upper(): value for key, value in dataclasses.asdict(robot).items()}
             for name, robot in (("LIGHT", self.light), ("HEAVY", self.heavy))
         }
+        return official
+
+    def env_cfg(self) -> dict[str, Any]:
+        """The keyword arguments that make the official `LuxAI_S2` play by these rules."""
+        from luxai_s2.config import UnitConfig
+
+        official = self.official()
+        official["ROBOTS"] = {name: UnitConfig(**robot) for name, robot in official["ROBOTS"].items()}
         return official
 
     def rules(self) -> np.record:

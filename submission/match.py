@@ -253,7 +253,7 @@ class Match:
 
     def play_turn(self) -> None:
         """Ask both sides at the same time, then let the referee judge."""
-        messages = [self._message(player) for player in PLAYERS]
+        messages = [self.message(player) for player in PLAYERS]
         actions: dict[str, dict[str, Any]] = {}
         for player, answer in zip(PLAYERS, exchange([self.bots[player] for player in PLAYERS], messages)):
             try:
@@ -268,7 +268,8 @@ class Match:
             self.actions.append(action_text)
             self.observations.append(self.referee.observation)
 
-    def _message(self, player: str) -> bytes:
+    def message(self, player: str) -> bytes:
+        """The line that the judge sends this side now."""
         referee = self.referee
         info = {"env_cfg": referee.env_cfg} if referee.step == 0 else {}
         rest = {

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from agent.stored import CONFIG, POINTERS, POLICY, steps_of
+from submission.opponents import FOLDER
+from submission.opponents import names as opponent_names
 from submission.package import package
 
-OPPONENTS = Path(__file__).resolve().parent / "opponents"
 UNPACKED_LIMIT = 2 << 30  # bytes that a tarball may unpack to
 MEMBER_LIMIT = 20_000
 
@@ -44,11 +45,6 @@ class Player:
         self.close()
 
 
-def opponents() -> list[str]:
-    """Names of the built-in opponents."""
-    return sorted(path.parent.name for path in OPPONENTS.glob("*/main.py"))
-
-
 def open_player(player: Player | Path | str) -> Player:
     """The program that a player argument means; a `Player` is handed through.
 
@@ -59,14 +55,14 @@ def open_player(player: Player | Path | str) -> Player:
     if isinstance(player, Player):
         return player
     name = str(player)
-    if name in opponents():
-        return _program(name, OPPONENTS / name / "main.py")
+    if name in opponent_names():
+        return _program(name, FOLDER / name / "main.py")
     path = Path(player)
     if name == "latest" and not path.exists():
         return _packaged(name)
     if not path.exists():
         raise ValueError(
-            f"Player {name!r} does not exist; accepted are a built-in opponent ({', '.join(opponents())}), a .tar.gz, "
+            f"Player {name!r} does not exist; accepted are a built-in opponent ({', '.join(opponent_names())}), a .tar.gz, "
             "a folder with main.py, a main.py, a checkpoint or run folder, and latest."
         )
     if path.is_dir():

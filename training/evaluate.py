@@ -6,7 +6,7 @@ changes neither what is learned nor what later evaluations see.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from training.config import from_dict
 from wrappers.action import ActionConfig
 from wrappers.features import FACTORY_WIDTH
 from wrappers.observation import Observation, observe
+from wrappers.scripted import Act, ScriptedSide
 from wrappers.vec_env import GameResult, VecEnv
 
 EVALUATION_SEEDS = 1_000_000  # map seeds from here on are never trained on
@@ -53,37 +54,43 @@ def policy_sizes(env: VecEnv, actions: ActionConfig) -> dict[str, Any]:
     }
 
 
+class Scripted(NamedTuple):
+    """An opponent of the judge's protocol; `make` makes one for a match."""
+
+    make: Callable[[], Act]
+
+
 def evaluate(
     agent: Agent,
     config: GameConfig,
     seeds: Iterable[int],
-    opponent: Agent | None = None,
+    opponent: Agent | Scripted | None = None,
     greedy: bool = False,
     seed: int = 0,
-    progress: Any = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Play one game on each map to its end.
 
     Without an opponent the agent decides for both sides, and a game counts as finished if both own a factory at its end.
     Against an opponent it is player_0 on every second map, and its own side counts. `progress` is called with the number
-    of turns played.
+    of turns played. Map seeds must differ.
     """
     pool = MapPool(config, seeds)
     count = len(pool.seeds)
-    env = VecEnv(config, count, pool, opening, actions=agent.actions, shuffle=False)
+    scripts = Scripts(opponent, config, pool.seeds) if isinstance(opponent, Scripted) else None
+    env = VecEnv(config, count, pool, scripts.opening if scripts else opening, actions=agent.actions, shuffle=False)
     generator = torch.Generator(next(agent.policy.parameters()).device).manual_seed(seed)
     env.reset()
-    other = Observation(2 * count)
-    other_rules = opponent.actions.rules() if opponent else None
+    theirs_seen = Observation(2 * count)
     results: dict[int, GameResult] = {}
     turn = 0
     while len(results) < count:
         action = agent.policy.act(env.obs, generator, greedy)
-        if opponent is not None:
-            observe(env.games, env.rules, other_rules, env.static, other)
-            theirs = (other.side[: other.rows] % 2) != (other.side[: other.rows] // 2) % 2
-            action[theirs] = opponent.policy.act(other, generator, greedy)[theirs]
-        for result in env.step(action).finished:
+        if isinstance(opponent, Agent):
+            observe(env.games, env.rules, opponent.actions.rules(), env.static, theirs_seen)
+            theirs = theirs_seen.side % 2 != agent_player(theirs_seen.side // 2)
+            action[theirs] = opponent.policy.act(theirs_seen, generator, greedy)[theirs]
+        for result in env.step(action, scripts.order if scripts else None).finished:
             results.setdefault(result.game, result)
         env.reset_done()
         turn += 1
@@ -93,9 +100,36 @@ def evaluate(
     return Evaluation(scores_of(games, opponent is not None), games)
 
 
+def agent_player(game: Any) -> Any:
+    """Which player the agent is in game number `game` (or array) of an evaluation against an opponent."""
+    return game % 2
+
+
+class Scripts:
+    """A scripted opponent in every game of an evaluation, on the side that the agent leaves to it."""
+
+    def __init__(self, opponent: Scripted, config: GameConfig, seeds: np.ndarray) -> None:
+        self.sides = [ScriptedSide(opponent.make, config) for _ in seeds]
+        self.game_of = {int(seed): i for i, seed in enumerate(seeds)}
+        self.rules = config.rules()
+
+    def opening(self, game: Any, rules: Any, player: int, orders: Any) -> None:
+        """The agent's opening is ours, the opponent's its own."""
+        i = self.game_of[int(game["seed"])]
+        if player == agent_player(i):
+            opening(game, rules, player, orders)
+        else:
+            self.sides[i].write_orders(game, rules, player, orders)
+
+    def order(self, games: np.recarray, orders: np.recarray) -> None:
+        """The opponent's orders of this turn in all games."""
+        for i, side in enumerate(self.sides):
+            side.write_orders(games[i], self.rules, 1 - agent_player(i), orders[i])
+
+
 def scores_of(games: list[GameResult], against: bool) -> dict[str, float]:
-    """Mean scores; `against` an opponent only the agent's side counts, which is player `game % 2`."""
-    sides = [(game, player) for game in games for player in ((game.game % 2,) if against else (0, 1))]
+    """Mean scores; `against` an opponent only the agent's side counts, see `agent_player`."""
+    sides = [(game, player) for game in games for player in ((agent_player(game.game),) if against else (0, 1))]
 
     def mean(values: Iterable[float]) -> float:
         return float(np.mean(list(values)))
@@ -130,23 +164,31 @@ def load_agent(path: str) -> tuple[Agent, GameConfig, checkpoint.Checkpoint]:
 
 
 def evaluate_checkpoint(
-    path: str, maps: int, map_size: int | None, seed: int, opponent: str | None = None, greedy: bool = False, progress: bool = False
+    path: str,
+    maps: int,
+    map_size: int | None = None,
+    seed: int = 0,
+    opponent: str | Scripted | None = None,
+    greedy: bool = False,
+    progress: bool = False,
 ) -> dict[str, float]:
-    """Scores of a checkpoint on `maps` unseen maps; `opponent` is another checkpoint. Raises `ValueError`, `CheckpointError`."""
+    """Scores of a checkpoint on `maps` unseen maps; `opponent` is another checkpoint's path or a scripted agent.
+
+    Raises `ValueError` (of which `CheckpointError` is one).
+    """
     if maps < 1:
         raise ValueError(f"maps is {maps}; at least 1 is needed.")
     torch.set_num_threads(1)
     agent, config, _ = load_agent(path)
     if map_size is not None:
         config = GameConfig.for_map_size(map_size)
-    other = load_agent(opponent)[0] if opponent else None
+    other = load_agent(opponent)[0] if isinstance(opponent, str) else opponent
     first = EVALUATION_SEEDS + 10_000 + seed * 1000  # apart from the maps that a run's best checkpoint was chosen on
+    seeds = range(first, first + maps)
     if not progress:
-        return evaluate(agent, config, range(first, first + maps), other, greedy, seed).scores
+        return evaluate(agent, config, seeds, other, greedy, seed).scores
     from rich.progress import Progress
 
     with Progress(transient=True) as bar:
         task = bar.add_task("evaluating", total=config.max_episode_length)
-        return evaluate(
-            agent, config, range(first, first + maps), other, greedy, seed, lambda turn: bar.update(task, completed=turn)
-        ).scores
+        return evaluate(agent, config, seeds, other, greedy, seed, lambda turn: bar.update(task, completed=turn)).scores

@@ -1,0 +1,122 @@
+"""Agents of the judge's protocol as a side of games on the fast engine, in this process.
+
+A scripted agent is a function from the judge's message (`{"obs", "step", "remainingOverageTime", "player", "reward",
+"info"}`) to its JSON action, one for each match. It sees whole boards every turn, which the protocol allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from engine.config import GameConfig
+from engine.official_actions import PLAYERS, actions_to_orders
+from engine.state import NO_ACTION, board
+
+Act = Callable[[dict[str, Any]], dict[str, Any]]
+_CARGO = ("ice", "ore", "water", "metal")
+
+
+def judge_observation(game: Any, map_size: int) -> dict[str, Any]:
+    """What the judge would show of a game record: its `obs`, complete, boards as arrays `[x, y]`."""
+
+    def shown(name: str) -> np.ndarray:
+        return board(game, name, map_size)
+
+    def cargo(amounts: np.ndarray) -> dict[str, int]:
+        return dict(zip(_CARGO, amounts.tolist()))
+
+    units: dict[str, Any] = {}
+    factories: dict[str, Any] = {}
+    teams: dict[str, Any] = {}
+    count = int(game["factory_count"])
+    for player, agent in enumerate(PLAYERS):
+        order = game["robot_order"][player, : int(game["robot_count"][player])]
+        units[agent] = {
+            f"unit_{int(game['robot_id'][r])}": {
+                "team_id": player,
+                "unit_id": f"unit_{int(game['robot_id'][r])}",
+                "power": int(game["robot_power"][r]),
+                "unit_type": "HEAVY" if game["robot_heavy"][r] else "LIGHT",
+                "pos": [int(game["robot_cell"][r]) // 64, int(game["robot_cell"][r]) % 64],
+                "cargo": cargo(game["robot_cargo"][r]),
+                "action_queue": game["queue"][r, : int(game["queue_len"][r])].tolist(),
+            }
+            for r in order
+        }
+        own = [f for f in range(count) if game["factory_owner"][f] == player]
+        factories[agent] = {
+            f"factory_{f}": {
+                "pos": [int(game["factory_cell"][f]) // 64, int(game["factory_cell"][f]) % 64],
+                "power": int(game["factory_power"][f]),
+                "cargo": cargo(game["factory_cargo"][f]),
+                "unit_id": f"factory_{f}",
+                "strain_id": f,
+                "team_id": player,
+            }
+            for f in own
+            if game["factory_alive"][f]
+        }
+        if game["env_steps"] > 0:
+            teams[agent] = {
+                "team_id": player,
+                "faction": "AlphaStrike",
+                "water": int(game["team_water"][player]),
+                "metal": int(game["team_metal"][player]),
+                "factories_to_place": int(game["factories_to_place"][player]),
+                "factory_strains": own,
+                "place_first": bool(game["place_first"][player]),
+                "bid": int(game["bid"][player]),
+            }
+    return {
+        "units": units,
+        "teams": teams,
+        "factories": factories,
+        "board": {
+            "rubble": shown("rubble"),
+            "ice": shown("ice"),
+            "ore": shown("ore"),
+            "lichen": shown("lichen"),
+            "lichen_strains": shown("strain"),
+            "valid_spawns_mask": shown("spawnable"),
+            "factories_per_team": int(game["factories_per_team"]),
+        },
+        "real_env_steps": int(game["real_step"]),
+        "global_id": int(game["next_id"]),
+    }
+
+
+class ScriptedSide:
+    """A scripted agent that plays one side of one game after the other.
+
+    Args:
+        make: makes the agent of a match.
+        config: the rules, which the agent is told in its first message.
+    """
+
+    def __init__(self, make: Callable[[], Act], config: GameConfig) -> None:
+        self.make = make
+        self.config = config
+        self._act: Act | None = None
+
+    def write_orders(self, game: Any, rules: Any, player: int, orders: Any) -> None:
+        """Ask the agent and put its answer, judged as the official engine judges it, in the place of the side's orders."""
+        first = int(game["env_steps"]) == 0
+        if first or self._act is None:
+            self._act = self.make()
+        message = {
+            "obs": judge_observation(game, self.config.map_size),
+            "step": int(game["env_steps"]),
+            "remainingOverageTime": 60.0,
+            "player": PLAYERS[player],
+            "reward": float(game["reward"][player]),
+            "info": {"env_cfg": self.config.official()} if first else {},
+        }
+        answer = self._act(message)
+        own = game["robot_order"][player, : int(game["robot_count"][player])]
+        orders["queue_len"][own] = -1
+        orders["factory"][game["factory_owner"] == player] = NO_ACTION
+        actions = {key: np.array(value) if isinstance(value, list) else value for key, value in answer.items()}
+        actions_to_orders(actions, game, rules, player, orders)
