@@ -1,6 +1,6 @@
 """Train, test and ship agents for Lux AI Season 2.
 
-    python main.py VERB [options]          python main.py VERB --help
+python main.py VERB [options]          python main.py VERB --help
 """
 
 from __future__ import annotations
@@ -215,6 +215,24 @@ def demo(argv: list[str]) -> None:
         print(f"{what:>12}  {path}")
 
 
+# ------------------------------------------------------------------------------------------------------------ reproduce
+
+
+def reproduce(argv: list[str]) -> None:
+    """Run a published experiment again: `reproduce magma`; table and plots go to docs/results."""
+    from training.reproduce import EXPERIMENTS
+
+    if argv and argv[0] in ("-h", "--help"):
+        print(f"{reproduce.__doc__}\n\nusage: main.py reproduce NAME [options], where NAME is one of: {', '.join(EXPERIMENTS)}")
+        return
+    if not argv or argv[0] not in EXPERIMENTS:
+        what = f"There is no experiment {argv[0]!r}" if argv else "No experiment was named"
+        raise UsageError(f"{what}; accepted are {', '.join(EXPERIMENTS)}.")
+    options, experiment = EXPERIMENTS[argv[0]]
+    written = experiment(_parse(options, argv[1:], f"reproduce {argv[0]}", reproduce))
+    print(f"Written: {', '.join(map(str, written))}")
+
+
 # --------------------------------------------------------------------------------------------------------------- shared
 
 
@@ -271,6 +289,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "package": package,
     "play": play,
     "bench": bench,
+    "reproduce": reproduce,
 }
 
 

@@ -70,9 +70,17 @@ def _entropy(log_p: Tensor, legal: Tensor) -> Tensor:
 
 
 class Distribution:
-    """The policy's choice for M rows, from logits [M, LOGITS] and mask bits [M]; `amounts [LEVELS]` bool are on offer."""
+    """The policy's choice for M rows.
 
-    def __init__(self, logits: Tensor, mask: Tensor, amounts: Tensor):
+    Args:
+        logits: [M, LOGITS].
+        mask: [M] int64, legal actions as bits.
+        amounts: [LEVELS] bool, the amounts on offer.
+        free: whether each factor ever has more than one legal choice; one that has not costs nothing.
+    """
+
+    def __init__(self, logits: Tensor, mask: Tensor, amounts: Tensor, free: tuple = (True,) * FACTORS):
+        self.free = free
         parts = logits.float().split(_WIDTHS, dim=-1)
         self.kind_logits, self.move_logits, self.transfer_logits = parts[:3]
         self.resource_logits, self.amount_logits = parts[3:5], parts[5:7]
@@ -80,11 +88,10 @@ class Distribution:
         self.amounts = amounts
 
     def factor(self, index: int, action: Tensor) -> tuple:
-        """Log-probs [M, n] and legality [M, n] of factor `index`, given the factors before it in `action [M, 4]`."""
+        """Logits [M, n] and legality [M, n] of factor `index`, given the factors before it in `action [M, 4]`."""
         legal = self.legal
         if index == 0:
-            logits, allowed = self.kind_logits, legal[:, :KINDS]
-            return _masked_log_softmax(logits, allowed), allowed
+            return self.kind_logits, legal[:, :KINDS]
         moves = (action[:, 0] == MOVE)[:, None]
         transfers = (action[:, 0] == TRANSFER)[:, None]
         picks = (action[:, 0] == PICKUP)[:, None]
@@ -103,8 +110,7 @@ class Distribution:
             used = transfers | picks | (action[:, 0] == RECHARGE)[:, None]
             allowed = self.amounts & used
         first = F.one_hot(torch.zeros(1, dtype=torch.long, device=logits.device), logits.shape[1]).bool()
-        allowed = torch.where(used, allowed, first)
-        return _masked_log_softmax(logits, allowed), allowed
+        return logits, torch.where(used, allowed, first)
 
     def sample(self, generator: torch.Generator | None = None, greedy: bool = False) -> tuple:
         """Actions [M, 4] int64 and their log-probs [M]."""
@@ -113,7 +119,11 @@ class Distribution:
         action = torch.zeros(rows, FACTORS, dtype=torch.long, device=device)
         log_prob = torch.zeros(rows, device=device)
         for index in range(FACTORS):
-            log_p, _ = self.factor(index, action)
+            logits, allowed = self.factor(index, action)
+            if not self.free[index]:
+                action[:, index] = allowed.int().argmax(-1)
+                continue
+            log_p = _masked_log_softmax(logits, allowed)
             score = log_p
             if not greedy:
                 # Gumbel trick: the argmax of log p + Gumbel noise is a sample of p
@@ -129,7 +139,10 @@ class Distribution:
         log_prob = torch.zeros(action.shape[0], device=action.device)
         entropy = torch.zeros_like(log_prob)
         for index in range(FACTORS):
-            log_p, allowed = self.factor(index, action)
+            if not self.free[index]:
+                continue
+            logits, allowed = self.factor(index, action)
+            log_p = _masked_log_softmax(logits, allowed)
             log_prob = log_prob + log_p.gather(1, action[:, index, None])[:, 0]
             entropy = entropy + _entropy(log_p, allowed)
         return Evaluation(log_prob, entropy)

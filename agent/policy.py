@@ -16,6 +16,9 @@ from agent.backbones.dense import DenseBackbone, DenseConfig
 from agent.batch import Batch, plane_block
 from agent.extractor import HybridExtractor, PixelExtractor
 from agent.heads import ActionHeads, Distribution
+from wrappers.action import ActionConfig
+from wrappers.features import FACTORY_WIDTH, ROBOT_WIDTH
+from wrappers.observation import GRID, PLANES, SCALARS
 
 BACKBONES = {"dense": (DenseBackbone, DenseConfig)}
 EXTRACTORS = ("hybrid", "pixel")
@@ -44,12 +47,26 @@ class PolicyConfig:
             raise ValueError("backbone is {!r}; accepted are {}.".format(self.backbone, ", ".join(sorted(BACKBONES))))
 
 
+def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), map_size: int = 48) -> Dict[str, Any]:
+    """What a policy must know of the observations and of what is on offer; `pixel` sees every cell of a map of this size."""
+    return {
+        "entity": ROBOT_WIDTH,
+        "factory": FACTORY_WIDTH,
+        "planes": PLANES,
+        "plane_size": map_size if config.extractor == "pixel" else GRID,
+        "scalars": SCALARS,
+        "amounts": actions.amounts_offered(),
+        "resources": max(len(actions.transfer), len(actions.pickup)),
+    }
+
+
 class Policy(nn.Module):
     """Decides for every entity of every side at once.
 
     Args:
         config: the network.
-        sizes: of the observation: entity, factory, planes, plane_size, scalars, and the amounts on offer.
+        sizes: as `policy_sizes` makes them: widths of the observation, a bool for each amount on offer, and the most
+            resources that a transfer or a pickup can choose from.
     """
 
     def __init__(self, config: PolicyConfig, sizes: Dict[str, Any]):
@@ -68,6 +85,8 @@ class Policy(nn.Module):
         self.value = nn.Linear(config.width, 1)
         nn.init.orthogonal_(self.value.weight, 0.01)
         nn.init.zeros_(self.value.bias)
+        self.free = (True, True, sizes["resources"] > 1, sum(sizes["amounts"]) > 1)
+        self.amounts: Tensor
         self.register_buffer("amounts", torch.tensor(sizes["amounts"], dtype=torch.bool), persistent=False)
 
     @classmethod
@@ -94,7 +113,7 @@ class Policy(nn.Module):
 
     def distribution(self, logits: Tensor, mask: Tensor) -> Distribution:
         """What the policy may choose for rows with these logits and mask bits."""
-        return Distribution(logits, mask, self.amounts)
+        return Distribution(logits, mask, self.amounts, self.free)
 
     def batch(self, obs: Any) -> Batch:
         """An `Observation` as tensors, sharing its memory where the types allow."""

@@ -118,5 +118,6 @@ def _in_run(path: Path) -> bool:
 
 def steps_of(run: Path) -> list[Path]:
     """Checkpoint folders of a run, oldest first."""
-    found = [(match, path) for path in run.iterdir() if (match := STEP.fullmatch(path.name)) and path.is_dir()]
-    return [path for _, path in sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2] or 0)))]
+    found = [path for path in run.iterdir() if STEP.fullmatch(path.name) and path.is_dir()]
+    # step-7.2 is the second checkpoint of step 7
+    return sorted(found, key=lambda path: tuple(int(part) for part in path.name[5:].split(".")))

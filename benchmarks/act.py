@@ -107,7 +107,7 @@ def _scatter(env: Any, robots: int, generator: np.random.Generator) -> dict[str,
             factory.power = 100_000
     action: dict[str, Any] = {}
     if len(state.units[player]) < robots:
-        action.update({name: 0 for name in state.factories[player]})
+        action.update(dict.fromkeys(state.factories[player], 0))
     taken = {tuple(unit.pos.pos) for unit in state.units[player].values()}
     size = env.env_cfg.map_size
     for name, unit in state.units[player].items():

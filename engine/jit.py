@@ -13,34 +13,39 @@ import functools
 import hashlib
 import os
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 ROOMS = ("engine", "wrappers")
 
 try:
     import numba
-
-    def cache_root() -> Path:
-        """The project's cache folder: `LUXS2_CACHE`, or `~/.cache/luxs2`."""
-        return Path(os.environ.get("LUXS2_CACHE", "") or Path.home() / ".cache" / "luxs2")
-
-    @functools.lru_cache(maxsize=None)
-    def _digest(room: str) -> str:
-        """Of the sources that functions of this room may call: the room itself and those that it may import."""
-        rooms = ROOMS[: ROOMS.index(room) + 1] if room in ROOMS else (*ROOMS, room)
-        top = Path(__file__).parent.parent
-        files = sorted(path for name in rooms for path in (top / name).glob("*.py"))
-        return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
-
-    def jit(function: F) -> F:
-        """Compile on first call, keep the machine code on disk, release the interpreter lock while running."""
-        room = function.__module__.split(".")[0]
-        numba.config.CACHE_DIR = str(cache_root() / "compiled" / _digest(room))
-        return numba.njit(cache=True, nogil=True)(function)
-
 except ImportError:
+    numba = None
 
-    def jit(function: F) -> F:
-        """Without numba the function runs as it is written."""
+
+def cache_root() -> Path:
+    """The project's cache folder: `LUXS2_CACHE`, or `~/.cache/luxs2`."""
+    return Path(os.environ.get("LUXS2_CACHE", "") or Path.home() / ".cache" / "luxs2")
+
+
+@functools.lru_cache(maxsize=None)
+def _digest(room: str) -> str:
+    """Of the sources that functions of this room may call: the room itself and those that it may import."""
+    rooms = ROOMS[: ROOMS.index(room) + 1] if room in ROOMS else (*ROOMS, room)
+    top = Path(__file__).parent.parent
+    files = sorted(path for name in rooms for path in (top / name).glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def jit(function: F) -> F:
+    """Compile on first call, keep the machine code on disk, release the interpreter lock while running.
+
+    Without numba the function runs as it is written.
+    """
+    if numba is None:
         return function
+    room = function.__module__.split(".")[0]
+    # numba reads this when a function is decorated
+    setattr(numba.core.config, "CACHE_DIR", str(cache_root() / "compiled" / _digest(room)))  # noqa: B010 not in its stubs
+    return cast(F, numba.njit(cache=True, nogil=True)(function))

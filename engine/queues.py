@@ -208,5 +208,3 @@ def end_turn(game):
                 game.robot_order[player, kept] = r
                 kept += 1
         game.robot_count[player] = kept
-
-

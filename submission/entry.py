@@ -57,7 +57,7 @@ class Player:
         self.player = PLAYERS.index(player)
         self.policy, self.action_rules, self.greedy = agent or load()
         self.judge = JudgeGame(env_cfg)
-        self.observation = Observation(1)
+        self.observation = Observation(1, self.policy.sizes["plane_size"])
         self.generator = torch.Generator().manual_seed(self.player)
         self.errors = 0
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from submission.match import PLAYERS, Referee, env_settings, play_match
+from submission.opponents import names as opponents
 from submission.opponents.miner.bot import Miner
 from submission.opponents.paths import CLOSED, STEPS, enter_cost, footprint, moves, neighbours, route_from, route_to, walk_from, walk_to
 from submission.opponents.placement import mean_around
-from submission.opponents import names as opponents
 from submission.protocol import View, plain
 
 

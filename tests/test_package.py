@@ -104,16 +104,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of an untrained policy, as training writes them."""
     import torch
 
-    from agent.policy import Policy, PolicyConfig
+    from agent.policy import Policy, PolicyConfig, policy_sizes
     from training import checkpoint as checkpoints
     from wrappers.action import ActionConfig
-    from wrappers.features import FACTORY_WIDTH, ROBOT_WIDTH
-    from wrappers.observation import GRID, PLANES, SCALARS
 
     torch.manual_seed(0)
     actions = ActionConfig()
-    sizes = {"entity": ROBOT_WIDTH, "factory": FACTORY_WIDTH, "planes": PLANES, "plane_size": GRID, "scalars": SCALARS}
-    policy = Policy(PolicyConfig(width=32, channels=4), {**sizes, "amounts": actions.amounts_offered()})
+    policy = Policy(PolicyConfig(width=32, channels=4), policy_sizes(actions))
     folder = tmp_path_factory.mktemp("run")
     config = {"train": {}, "policy": policy.full_config(), "actions": packager_plain(actions)}
     return checkpoints.save_to_run(folder, 7, config, policy.state_dict(), best=True)
@@ -221,7 +218,7 @@ class Moody:
     """A policy that fails every third turn."""
 
     def __init__(self, policy: Any) -> None:
-        self.policy, self.turns = policy, 0
+        self.policy, self.turns, self.sizes = policy, 0, policy.sizes
 
     def act(self, *arguments: Any) -> np.ndarray:
         self.turns += 1

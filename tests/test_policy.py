@@ -11,10 +11,9 @@ import torch
 
 from agent.heads import FACTORS, LOGITS, Distribution, unpack_mask
 from agent.opening import opening
-from agent.policy import Policy, PolicyConfig
+from agent.policy import Policy, PolicyConfig, policy_sizes
 from engine.config import GameConfig
 from engine.maps import MapPool
-from training.evaluate import policy_sizes
 from wrappers.action import (
     DIG,
     DIRECTIONS,
@@ -29,6 +28,7 @@ from wrappers.action import (
     WAIT,
     ActionConfig,
 )
+from wrappers.observation import Observation, observe
 from wrappers.vec_env import VecEnv
 
 torch.set_num_threads(1)
@@ -39,7 +39,11 @@ def random_masks(count: int, generator: np.random.Generator) -> np.ndarray:
     masks = np.zeros(count, np.int64)
     for i in range(count):
         mask = 1 << WAIT
-        for kind, first, bits in ((MOVE, MOVE_BIT, DIRECTIONS), (TRANSFER, TRANSFER_BIT, DIRECTIONS * RESOURCES), (PICKUP, PICKUP_BIT, RESOURCES)):
+        for kind, first, bits in (
+            (MOVE, MOVE_BIT, DIRECTIONS),
+            (TRANSFER, TRANSFER_BIT, DIRECTIONS * RESOURCES),
+            (PICKUP, PICKUP_BIT, RESOURCES),
+        ):
             chosen = int(generator.integers(0, 1 << bits)) if generator.random() < 0.7 else 0
             if chosen:
                 mask |= chosen << first | 1 << kind
@@ -120,7 +124,9 @@ def test_a_uniform_policy_over_kinds_has_the_entropy_of_their_number():
 
 def test_a_single_legal_action_has_no_entropy_and_no_gradient():
     logits = torch.randn(1, LOGITS, requires_grad=True)
-    evaluated = Distribution(logits, torch.tensor([1 << WAIT]), torch.ones(3, dtype=torch.bool)).evaluate(torch.zeros(1, 4, dtype=torch.long))
+    evaluated = Distribution(logits, torch.tensor([1 << WAIT]), torch.ones(3, dtype=torch.bool)).evaluate(
+        torch.zeros(1, 4, dtype=torch.long)
+    )
     (evaluated.log_prob + evaluated.entropy).sum().backward()
     assert evaluated.entropy.item() == 0.0 and evaluated.log_prob.item() == 0.0
     assert logits.grad is not None and torch.count_nonzero(logits.grad) == 0
@@ -139,7 +145,7 @@ def env() -> VecEnv:
     config = GameConfig.for_map_size(48)
     env = VecEnv(config, 4, MapPool(config, range(4)), opening, actions=ActionConfig.full())
     env.reset()
-    policy = Policy(PolicyConfig(), policy_sizes(env, ActionConfig.full()))
+    policy = Policy(PolicyConfig(), policy_sizes(ActionConfig.full()))
     generator = torch.Generator().manual_seed(0)
     for _ in range(30):
         env.step(policy.act(env.obs, generator))
@@ -150,16 +156,22 @@ def env() -> VecEnv:
 @pytest.mark.parametrize("extractor", ["hybrid", "pixel"])
 def test_default_policy_is_small_and_decides_for_every_row(env, extractor):
     config = PolicyConfig(extractor=extractor)
-    policy = Policy(config, policy_sizes(env, ActionConfig.full()))
+    policy = Policy(config, policy_sizes(ActionConfig.full(), config))
+    if extractor == "pixel":
+        observation = Observation(env.obs.sides, 48)
+        observe(env.games, env.rules, env.action_rules, env.static, observation)
+        assert observation.planes.shape[2:] == (48, 48)
+    else:
+        observation = env.obs
     assert sum(p.numel() for p in policy.parameters()) <= 200_000
-    logits, value = policy(policy.batch(env.obs))
+    logits, value = policy(policy.batch(observation))
     assert logits.shape == (env.obs.rows, LOGITS) and value.shape == (env.obs.rows,)
     assert torch.isfinite(logits).all() and torch.isfinite(value).all()
 
 
 def test_a_side_decides_alike_alone_and_in_a_batch(env):
     """A row's output depends on its own side only, whatever else is in the batch."""
-    policy = Policy(PolicyConfig(), policy_sizes(env, ActionConfig.full()))
+    policy = Policy(PolicyConfig(), policy_sizes(ActionConfig.full()))
     batch = policy.batch(env.obs)
     logits, value = policy(batch)
     rows = (batch.side == 3).nonzero()[:, 0]
@@ -175,7 +187,7 @@ def test_a_side_decides_alike_alone_and_in_a_batch(env):
 
 
 def test_config_round_trip_builds_the_same_function(env):
-    policy = Policy(PolicyConfig(width=32, channels=8), policy_sizes(env, ActionConfig.full()))
+    policy = Policy(PolicyConfig(width=32, channels=8), policy_sizes(ActionConfig.full()))
     again = Policy.from_config(policy.full_config())
     again.load_state_dict(policy.state_dict())
     for mine, theirs in zip(policy(policy.batch(env.obs)), again(again.batch(env.obs))):

@@ -96,7 +96,9 @@ def test_resuming_equals_not_stopping(tmp_path):
     assert [m["step"] for m in read_metrics(tmp_path / "parts")] == [m["step"] for m in read_metrics(tmp_path / "whole")]
 
 
-@pytest.mark.parametrize("row", ["separate", "single_global", "robots_mod_4", "global_log_prob", "global_value", "global_done", "own_reward_50"])
+@pytest.mark.parametrize(
+    "row", ["separate", "single_global", "robots_mod_4", "global_log_prob", "global_value", "global_done", "own_reward_50"]
+)
 def test_every_kind_of_published_row_trains(row):
     grouping, switches = PUBLISHED_ROWS[row]
     trainer = Trainer(dataclasses.replace(SMALL, grouping=grouping, switches=switches))
@@ -174,7 +176,9 @@ def test_killed_at_random_moments_it_always_resumes_and_ends_the_same(tmp_path):
         if not resume and run.exists():
             for path in run.iterdir():
                 path.unlink() if path.is_file() else None
-        process = subprocess.Popen([*command, "--run-dir", str(run), *resume], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command, "--run-dir", str(run), *resume], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         try:
             process.communicate(timeout=float(generator.uniform(3, 12)) if kills < 10 else 600)
         except subprocess.TimeoutExpired:
@@ -206,5 +210,3 @@ def test_ctrl_c_saves_and_resumes(tmp_path):
     stored = checkpoint.load(run, which="latest")
     assert stored.step > 0
     assert [m["step"] for m in read_metrics(run)][-1] == stored.step
-
-

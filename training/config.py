@@ -151,5 +151,3 @@ def from_dict(kind: Any, values: dict[str, Any], where: str = "") -> Any:
             value = tuple(value)
         made[name] = value
     return kind(**made)
-
-

@@ -19,7 +19,6 @@ from engine.maps import MapPool
 from training import checkpoint
 from training.config import from_dict
 from wrappers.action import ActionConfig
-from wrappers.features import FACTORY_WIDTH
 from wrappers.observation import Observation, observe
 from wrappers.scripted import Act, ScriptedSide
 from wrappers.vec_env import GameResult, VecEnv
@@ -39,19 +38,6 @@ class Agent(NamedTuple):
 
     policy: Policy
     actions: ActionConfig
-
-
-def policy_sizes(env: VecEnv, actions: ActionConfig) -> dict[str, Any]:
-    """The observation's sizes, as `Policy` wants them."""
-    obs = env.obs
-    return {
-        "entity": obs.feature.shape[1],
-        "factory": FACTORY_WIDTH,
-        "planes": obs.planes.shape[1],
-        "plane_size": obs.planes.shape[2],
-        "scalars": obs.scalar.shape[1],
-        "amounts": actions.amounts_offered(),
-    }
 
 
 class Scripted(NamedTuple):
@@ -78,15 +64,16 @@ def evaluate(
     pool = MapPool(config, seeds)
     count = len(pool.seeds)
     scripts = Scripts(opponent, config, pool.seeds) if isinstance(opponent, Scripted) else None
-    env = VecEnv(config, count, pool, scripts.opening if scripts else opening, actions=agent.actions, shuffle=False)
+    start = scripts.opening if scripts else opening
+    env = VecEnv(config, count, pool, start, actions=agent.actions, shuffle=False, grid=agent.policy.sizes["plane_size"])
     generator = torch.Generator(next(agent.policy.parameters()).device).manual_seed(seed)
     env.reset()
-    theirs_seen = Observation(2 * count)
+    theirs_seen = Observation(2 * count, opponent.policy.sizes["plane_size"]) if isinstance(opponent, Agent) else None
     results: dict[int, GameResult] = {}
     turn = 0
     while len(results) < count:
         action = agent.policy.act(env.obs, generator, greedy)
-        if isinstance(opponent, Agent):
+        if isinstance(opponent, Agent) and theirs_seen is not None:
             observe(env.games, env.rules, opponent.actions.rules(), env.static, theirs_seen)
             theirs = theirs_seen.side % 2 != agent_player(theirs_seen.side // 2)
             action[theirs] = opponent.policy.act(theirs_seen, generator, greedy)[theirs]

@@ -36,7 +36,8 @@ class Rollout:
     def __init__(self, steps: int, games: int, sizes: dict, device: torch.device) -> None:
         self.steps, self.games, self.device = steps, games, device
         sides, side = 2 * games, sizes["plane_size"]
-        self.planes = torch.zeros(steps, sides, sizes["planes"], side, side, device=device)
+        # channels last, which is how the extractor reads patches: turned once here, read once an epoch
+        self.planes = torch.zeros(steps, sides, side, side, sizes["planes"], device=device)
         self.scalar = torch.zeros(steps, sides, sizes["scalars"], device=device)
         self.new_game = np.zeros((steps + 1, games), bool)
         self.done = np.zeros((steps, games), bool)
@@ -57,9 +58,7 @@ class Rollout:
             return torch.zeros(cap, *shape, dtype=dtype, device=self.device)
 
         i, f = torch.int64, torch.float32
-        return RowColumns(
-            column(f, self.width), column(i), column(i), column(i), column(i), column(i), column(i, 4), column(f), column(f)
-        )
+        return RowColumns(column(f, self.width), column(i), column(i), column(i), column(i), column(i), column(i, 4), column(f), column(f))
 
     def _grow_facts(self, cap: int) -> None:
         grown = np.zeros((7, cap), np.int64)
@@ -96,12 +95,12 @@ class Rollout:
         first, last = self.count, self.count + rows
         columns = self._columns
         columns.value[first:last] = value
-        facts = (self._step, obs.side, obs.slot, obs.kind, obs.cell, obs.ident, obs.home)
-        for k, fact in enumerate(facts):
-            self._facts[k, first:last] = fact if k == 0 else fact[:rows]
+        self._facts[0, first:last] = self._step
+        for k, fact in enumerate((obs.side, obs.slot, obs.kind, obs.cell, obs.ident, obs.home)):
+            self._facts[k + 1, first:last] = fact[:rows]
         self.reward[first:last] = 0.0
         self.cut_value[first:last] = 0.0
-        if action is not None:
+        if action is not None and log_prob is not None:
             columns.feature[first:last] = batch.feature
             columns.slot[first:last] = batch.slot
             columns.kind[first:last] = batch.kind
@@ -110,7 +109,7 @@ class Rollout:
             columns.mask[first:last] = batch.mask
             columns.action[first:last] = action
             columns.log_prob[first:last] = log_prob
-            self.planes[self._step] = batch.planes
+            self.planes[self._step] = batch.planes.permute(0, 2, 3, 1)
             self.scalar[self._step] = batch.scalar
         self._last, self.count = first, last
 
@@ -171,7 +170,7 @@ class Rollout:
             home=columns.home[part.rows],
             block=columns.block[part.rows],
             mask=columns.mask[part.rows],
-            planes=planes,
+            planes=planes.permute(0, 3, 1, 2),
             scalar=scalar,
         )
         return batch, columns.action[part.rows]

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from agent.opening import opening
-from agent.policy import Policy
+from agent.policy import Policy, policy_sizes
 from engine.maps import MapPool
 from training import checkpoint
 from training.advantages import Targets, normalize, targets
 from training.config import TrainConfig, from_dict, to_dict
-from training.evaluate import EVALUATION_SEEDS, Agent, evaluate, policy_sizes
+from training.evaluate import EVALUATION_SEEDS, Agent, evaluate
 from training.grouping import Part, Parts
 from training.loss import explained_variance, ppo_loss
 from training.metrics import MetricsWriter
@@ -51,17 +51,24 @@ class Trainer:
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.shuffle = np.random.default_rng(config.seed)
         pool = MapPool(config.game(), range(config.train_maps))
+        sizes = policy_sizes(config.actions, config.policy, config.map_size)
         self.env = VecEnv(
-            config.game(), config.ppo.num_games, pool, opening, reward=config.reward, actions=config.actions, seed=config.seed
+            config.game(),
+            config.ppo.num_games,
+            pool,
+            opening,
+            reward=config.reward,
+            actions=config.actions,
+            seed=config.seed,
+            grid=sizes["plane_size"],
+            clock=self.clock,
         )
-        sizes = policy_sizes(self.env, config.actions)
         self.policy = Policy(config.policy, sizes).to(self.device)
-        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.ppo.learning_rate, eps=1e-5, foreach=True)
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.ppo.learning_rate, eps=1e-5, fused=True)
         self.rollout = Rollout(config.ppo.rollout_steps, config.ppo.num_games, sizes, self.device)
         self.obs = self.env.reset()
         self.env_steps = 0
         self.best_score = -1.0
-        self.totals = {"games": 0, "ice": 0.0, "turns": 0}
 
     def step_iteration(self) -> dict[str, float]:
         """Collect one rollout and learn from it; returns metrics. Raises `TrainingError` on a number that is not finite."""
@@ -84,14 +91,13 @@ class Trainer:
             with self.clock("store"):
                 rollout.add(self.obs, batch, value, action, log_prob)
                 chosen = action.cpu().numpy()
-            with self.clock("engine and observation"):
-                result = self.env.step(chosen)
+            result = self.env.step(chosen)
             rollout.outcome(result.reward, result.done, result.truncated)
             finished += result.finished
             if (result.truncated & ~result.done).any():
                 _, final = policy(policy.batch(self.obs).to(self.device))
                 rollout.cut(self.obs, final)
-            with self.clock("engine and observation"):
+            with self.clock("restart"):
                 self.env.reset_done()
         with self.clock("forward"):
             batch = policy.batch(self.obs).to(self.device)
@@ -308,6 +314,4 @@ def save(trainer: Trainer, run_dir: Path, scores: dict[str, float] | None = None
     best = score > trainer.best_score
     if best:
         trainer.best_score = score
-    return checkpoint.save_to_run(
-        run_dir, trainer.env_steps, full_config(trainer), trainer.policy.state_dict(), trainer.state(), best=best
-    )
+    return checkpoint.save_to_run(run_dir, trainer.env_steps, full_config(trainer), trainer.policy.state_dict(), trainer.state(), best=best)

@@ -7,7 +7,6 @@ Everything is seen from the row's own side (own / enemy, never player 0 / 1), in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +15,7 @@ import numpy as np
 from engine.config import CELLS, MAX_FACTORIES, MAX_ROBOTS, SIZE
 from engine.jit import jit
 from engine.state import ICE, METAL, ORE, WATER
-from wrappers.action import MASK_BITS
 from wrappers.features import (
-    FACTORY_NAMES,
-    FACTORY_WIDTH,
-    ROBOT_NAMES,
     ROBOT_WIDTH,
     list_factories,
     log_scale,
@@ -29,7 +24,7 @@ from wrappers.features import (
 )
 from wrappers.masks import count_robots, factory_mask, robot_mask
 
-GRID = 16  # planes are GRID x GRID whatever the map size
+GRID = 16  # planes are GRID x GRID whatever the map size, unless asked for finer
 _STOCKS = ("water", "metal", "ice", "ore", "power", "robot_power", "cargo_ice", "cargo_ore")
 SCALAR_NAMES = (
     ["turn", "turns_left", "last_turns", "day", "day_sin", "day_cos", "to_switch", "map_size", "factories_per_team"]
@@ -45,26 +40,6 @@ PLANES, SCALARS = len(PLANE_NAMES), len(SCALAR_NAMES)
 
 # maps of a game that never change once its factories stand: from every cell to the nearest cell of ice and of ore, or -1
 STATIC_DTYPE = np.dtype([("ice_cell", np.int16, (CELLS,)), ("ore_cell", np.int16, (CELLS,))], align=True)
-
-
-@dataclass(frozen=True)
-class ObservationSpec:
-    """Sizes of an observation; part of a checkpoint's config, since a policy is built from them."""
-
-    robot_width: int = ROBOT_WIDTH
-    factory_width: int = FACTORY_WIDTH
-    planes: int = PLANES
-    grid: int = GRID
-    scalars: int = SCALARS
-    mask_bits: int = MASK_BITS
-
-    @property
-    def robot_names(self) -> list[str]:
-        return ROBOT_NAMES
-
-    @property
-    def factory_names(self) -> list[str]:
-        return FACTORY_NAMES
 
 
 _ROW_FIELDS = (
@@ -88,7 +63,7 @@ class Observation:
         side [M] int32, slot [M] int16, kind [M] int8 (0 factory, 1 light, 2 heavy), cell [M] int16,
         ident [M] int32 (creation number), home [M] int16 (slot of the home factory), mask [M] int64.
         first: [B + 1] int64, the rows of side b are `first[b] .. first[b + 1] - 1`.
-        planes: [B, PLANES, GRID, GRID] float32.
+        planes: [B, PLANES, P, P] float32, the map in blocks; P is the `grid` asked for (the map size gives full resolution).
         scalar: [B, SCALARS] float32.
     """
 
@@ -101,11 +76,11 @@ class Observation:
     home: np.ndarray
     mask: np.ndarray
 
-    def __init__(self, sides: int) -> None:
+    def __init__(self, sides: int, grid: int = GRID) -> None:
         self.rows = 0
         self.map_size = SIZE
         self.first = np.zeros(sides + 1, np.int64)
-        self.planes = np.zeros((sides, PLANES, GRID, GRID), np.float32)
+        self.planes = np.zeros((sides, PLANES, grid, grid), np.float32)
         self.scalar = np.zeros((sides, SCALARS), np.float32)
         self._buffers: dict[str, np.ndarray] = {}
         self.resize(0)
@@ -296,15 +271,16 @@ def write_scalars(game, rules, player, scalar):
 
 @jit
 def write_planes(game, rules, player, planes):
-    """The board in blocks, `planes [PLANES, GRID, GRID]`, in the order of `PLANE_NAMES`; robots and resources per block width."""
+    """The board in blocks, `planes [PLANES, P, P]`, in the order of `PLANE_NAMES`; robots and resources per block width."""
     rubble, ice, ore, lichen, strain = game.rubble, game.ice, game.ore, game.lichen, game.strain
     factory_at, factory_owner, robot_at, robot_heavy = game.factory_at, game.factory_owner, game.robot_at, game.robot_heavy
     size = int(rules.map_size)
-    block = (size + GRID - 1) // GRID
+    grid = planes.shape[1]
+    block = (size + grid - 1) // grid
     area = block * block
     total = np.zeros(PLANES, np.int64)
-    for px in range(GRID):
-        for py in range(GRID):
+    for px in range(grid):
+        for py in range(grid):
             total[:] = 0
             inside = 0
             ground = 0

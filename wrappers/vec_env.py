@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,11 @@ from engine.engine import Engine
 from engine.maps import MapPool
 from engine.state import GAME_DTYPE, ICE_GOT
 from wrappers.action import ActionConfig, write_all_orders
-from wrappers.observation import Observation, empty_static, observe, write_static
+from wrappers.observation import GRID, Observation, empty_static, observe, write_static
 from wrappers.rewards import RewardConfig, side_result, write_rewards
 
 Opening = Callable[[Any, Any, int, Any], None]  # (game, rules, player, orders): write a bid or a placement
+Clock = Callable[[str], AbstractContextManager[Any]]  # `with clock("engine"): ...` books the time of a section
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class VecEnv:
         threads: parts of the batch that advance at once.
         stagger: the first games are truncated at evenly spread turns, so that later restarts do not coincide.
         shuffle: draw maps at random; otherwise game i plays map i, then i + N, and so on.
+        grid: planes of the observation are grid x grid.
+        clock: is told of the sections "engine" (codec, engine, rewards) and "observation" (features and masks) of a step.
 
     Attributes: `engine`, `games` (its records), `obs` (the observation that the next `step` acts on), `static`.
     """
@@ -84,6 +88,8 @@ class VecEnv:
         threads: int = 1,
         stagger: bool = False,
         shuffle: bool = True,
+        grid: int = GRID,
+        clock: Clock | None = None,
     ) -> None:
         if max_turns is not None and max_turns < 1:
             raise ValueError(f"max_turns is {max_turns}; accepted are 1 and more, or None to play games to their end.")
@@ -92,13 +98,14 @@ class VecEnv:
         self.opening = opening
         self.stagger = stagger
         self.shuffle = shuffle
+        self.clock = clock or (lambda name: nullcontext())
         self.max_turns = config.max_episode_length if max_turns is None else max_turns
         self.engine = Engine(config, num_games, threads)
         self.rules = self.engine.rules
         self.action_rules = (actions or ActionConfig()).rules()
         self.weights = (reward or RewardConfig()).rules()
         self.static = empty_static(num_games)
-        self.obs = Observation(2 * num_games)
+        self.obs = Observation(2 * num_games, grid)
         self.rng = np.random.default_rng(seed)
         self.map_index = np.arange(num_games) - num_games  # of the running game
         self.limit = np.full(num_games, self.max_turns, np.int64)  # turn at which the running game is truncated
@@ -147,14 +154,15 @@ class VecEnv:
         if self.over.any():
             raise RuntimeError(f"Games {np.flatnonzero(self.over).tolist()} are over; call reset_done() (or reset()) before step().")
         action = np.ascontiguousarray(action, np.int64)
-        write_all_orders(self.games, self.rules, obs.side, obs.slot, action, obs.rows, self.engine.orders)
-        if override is not None:
-            override(self.games, self.engine.orders)
-        self.engine.step()
-        if obs.rows > len(self._reward):
-            self._reward = np.zeros(obs.rows * 3 // 2, np.float32)
-        reward = self._reward[: obs.rows]
-        write_rewards(self.games, self.rules, self.weights, obs.side, obs.slot, obs.rows, reward)
+        with self.clock("engine"):
+            write_all_orders(self.games, self.rules, obs.side, obs.slot, action, obs.rows, self.engine.orders)
+            if override is not None:
+                override(self.games, self.engine.orders)
+            self.engine.step()
+            if obs.rows > len(self._reward):
+                self._reward = np.zeros(obs.rows * 3 // 2, np.float32)
+            reward = self._reward[: obs.rows]
+            write_rewards(self.games, self.rules, self.weights, obs.side, obs.slot, obs.rows, reward)
         done = self.games["done"] != 0
         truncated = ~done & (self.games["real_step"] >= self.limit)
         self.over = done | truncated
@@ -204,7 +212,8 @@ class VecEnv:
         self.over[i] = False
 
     def _observe(self) -> Observation:
-        observe(self.games, self.rules, self.action_rules, self.static, self.obs, self._workers, self.engine.threads)
+        with self.clock("observation"):
+            observe(self.games, self.rules, self.action_rules, self.static, self.obs, self._workers, self.engine.threads)
         return self.obs
 
     def _result(self, i: int) -> GameResult:

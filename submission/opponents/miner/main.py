@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from submission.opponents.miner.bot import Miner
 from submission.protocol import serve_view
 
+
 def make():
     """The decision function of one match."""
     return Miner().act
