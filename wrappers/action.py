@@ -40,6 +40,7 @@ ACTION_RULES_DTYPE = np.dtype(
         ("dig_lichen", np.int32),
         ("rubble_distance", np.int32),
         ("avoid_friends", np.int32),
+        ("keep_way_home", np.int32),
         ("water_reserve", np.int32),
         ("side_limit", np.int32, (2,)),  # lights, heavies
         ("factory_limit", np.int32, (2,)),
@@ -71,6 +72,8 @@ class ActionConfig:
     recharge: bool = False
     avoid_friends: bool = True
     """Do not enter a tile where a friend stands."""
+    keep_way_home: bool = False
+    """Dig only with the power left over to walk to the nearest own factory; robots that dig themselves dry stand and wait."""
     water_reserve: int = 50
     """Water that watering leaves to a factory (or what it drinks until the end, if that is less)."""
     lights: int = MAX_ROBOTS
@@ -94,7 +97,7 @@ class ActionConfig:
     @classmethod
     def survival(cls, **changes: Any) -> ActionConfig:
         """Keep factories alive with ice: heavies, ice, and power from the factory; no watering."""
-        values = {"build_light": False, "water": False, "transfer": ("ice",), "transfer_to_robots": False, "dig": ("ice",)}
+        values = {"build_light": False, "water": False, "transfer": ("ice",), "transfer_to_robots": False, "dig": ("ice",), "keep_way_home": True}
         values["amounts"] = ("all",)
         return cls(**{**values, **changes})
 
@@ -127,7 +130,7 @@ class ActionConfig:
             record[name] = sum(1 << k for k, resource in enumerate(RESOURCE_NAMES) if resource in getattr(self, name))
         for name in DIG_NAMES:
             record["dig_" + name] = name in self.dig
-        for name in ("transfer_to_robots", "rubble_distance", "avoid_friends", "water_reserve"):
+        for name in ("transfer_to_robots", "rubble_distance", "avoid_friends", "keep_way_home", "water_reserve"):
             record[name] = getattr(self, name)
         record["side_limit"] = self.lights, self.heavies
         record["factory_limit"] = self.lights_per_factory, self.heavies_per_factory

@@ -283,6 +283,34 @@ def dig_pays(game, rules, action_rules, player, r, cell, heavy):
 
 
 @jit
+def way_home(game, rules, player, cell, heavy):
+    """Power for walking to the nearest own factory, first along x, then along y, over today's rubble; 0 without a factory."""
+    nearest = -1
+    least = 1 << 30
+    for f in range(game.factory_count):
+        if game.factory_alive[f] and game.factory_owner[f] == player:
+            distance = wall_distance(cell, int(game.factory_cell[f]))
+            if distance < least:
+                least = distance
+                nearest = int(game.factory_cell[f])
+    if nearest < 0:
+        return 0
+    rubble = game.rubble
+    cost = rules.move_cost_at[heavy]
+    x = cell // SIZE
+    y = cell % SIZE
+    power = 0
+    while least > 0:
+        if abs(x - nearest // SIZE) > 1:
+            x += 1 if nearest // SIZE > x else -1
+        else:
+            y += 1 if nearest % SIZE > y else -1
+        power += int(cost[rubble[x * SIZE + y]])
+        least -= 1
+    return power
+
+
+@jit
 def robot_mask(game, rules, action_rules, player, r):
     """The mask of robot `r`."""
     cell = int(game.robot_cell[r])
@@ -311,7 +339,10 @@ def robot_mask(game, rules, action_rules, player, r):
     elif kinds >> DIG & 1:
         cost = int(rules.dig_cost[heavy])
         if (cost <= spend or (kind == DIG and cost <= power)) and dig_pays(game, rules, action_rules, player, r, cell, heavy):
-            mask |= 1 << DIG
+            # the walk home begins with an order to go, and ends with two more to hand over and take power
+            orders = 3 * int(rules.action_queue_power_cost[heavy])
+            if not action_rules.keep_way_home or power - cost >= orders + way_home(game, rules, player, cell, heavy):
+                mask |= 1 << DIG
     if kinds >> SELF_DESTRUCT & 1:
         cost = int(rules.self_destruct_cost[heavy])
         if cost <= spend or (kind == SELF_DESTRUCT and cost <= power):
