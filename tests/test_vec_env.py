@@ -85,14 +85,27 @@ def test_games_start_after_the_opening_and_restart_by_themselves(pool: MapPool) 
     assert all(r.finished == (min(r.factories) > 0) for r in results)
 
 
-def test_an_ended_game_is_shown_until_it_is_restarted(pool: MapPool) -> None:
+def test_a_done_game_stands_still_without_rows_until_it_is_restarted(pool: MapPool) -> None:
+    env = make(pool, games=2)
+    env.reset()
+    env.games["factory_cargo"][0, :, 2] = 3  # game 0 dies of thirst
+    rng = np.random.default_rng(1)
+    results = []
+    for _ in range(8):
+        results += env.step(sample(env.obs.mask, rng)).finished
+    assert [result.game for result in results] == [0] and results[0].turns == 4 and not results[0].finished
+    assert set(env.obs.side.tolist()) == {2, 3} and env.games["real_step"].tolist() == [4, 8]
+    assert set(env.reset_done().side.tolist()) == {0, 1, 2, 3}
+
+
+def test_a_truncated_game_is_shown_until_it_is_restarted(pool: MapPool) -> None:
     env = make(pool, games=2, max_turns=5)
     env.reset()
     rng = np.random.default_rng(1)
     for _ in range(5):
         step = env.step(sample(env.obs.mask, rng))
     assert step.truncated.all() and (env.games["real_step"] == 5).all() and set(env.obs.side.tolist()) == {0, 1, 2, 3}
-    with pytest.raises(RuntimeError, match=r"Games \[0, 1\] are over; call reset_done"):
+    with pytest.raises(RuntimeError, match=r"Games \[0, 1\] were truncated; call reset_done"):
         env.step(sample(env.obs.mask, rng))
     env.reset_done()
     assert (env.games["real_step"] == 0).all()

@@ -78,8 +78,7 @@ def evaluate(
             theirs = theirs_seen.side % 2 != agent_player(theirs_seen.side // 2)
             action[theirs] = opponent.policy.act(theirs_seen, generator, greedy)[theirs]
         for result in env.step(action, scripts.order if scripts else None).finished:
-            results.setdefault(result.game, result)
-        env.reset_done()
+            results[result.game] = result
         turn += 1
         if progress is not None:
             progress(turn)
@@ -111,7 +110,8 @@ class Scripts:
     def order(self, games: np.recarray, orders: np.recarray) -> None:
         """The opponent's orders of this turn in all games."""
         for i, side in enumerate(self.sides):
-            side.write_orders(games[i], self.rules, 1 - agent_player(i), orders[i])
+            if not games[i]["done"]:
+                side.write_orders(games[i], self.rules, 1 - agent_player(i), orders[i])
 
 
 def scores_of(games: list[GameResult], against: bool) -> dict[str, float]:

@@ -150,14 +150,14 @@ def write_static(game, rules, static):
 
 @jit
 def count_rows(games, first):
-    """How many rows each side has, as `first [2 * N + 1]`, where the rows of every side begin."""
+    """How many rows each side has, as `first [2 * N + 1]`, where the rows of every side begin; a game that is done has none."""
     first[0] = 0
     for i in range(len(games)):
         game = games[i]
         for player in range(2):
-            rows = int(game.robot_count[player])
+            rows = int(game.robot_count[player]) if not game.done else 0
             for f in range(game.factory_count):
-                if game.factory_alive[f] and game.factory_owner[f] == player:
+                if game.factory_alive[f] and game.factory_owner[f] == player and not game.done:
                     rows += 1
             first[2 * i + player + 1] = first[2 * i + player] + rows
 
@@ -327,6 +327,8 @@ def observe_games(
     """Rows, planes and scalars of games `begin .. end - 1`, both sides, into the arrays of the whole observation."""
     for i in range(begin, end):
         game = games[i]
+        if game.done:
+            continue
         write_planes(game, rules, 0, planes[2 * i])
         mirror_planes(planes[2 * i], planes[2 * i + 1])
         for b in range(2 * i, 2 * i + 2):
@@ -352,7 +354,7 @@ def observe_games(
 def observe(
     games: np.recarray, rules: Any, action_rules: Any, static: np.recarray, obs: Observation, workers: Any = None, threads: int = 1
 ) -> None:
-    """Write the rows of all living entities of N games, both sides.
+    """Write the rows of all living entities of N games, both sides; games that are done have no rows.
 
     Args:
         games: [N] of `GAME_DTYPE`, in their real turns.

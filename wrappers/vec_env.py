@@ -146,13 +146,16 @@ class VecEnv:
             override: called with the games and their written orders, to order something else for sides that are not
                 decided by rows.
 
-        Raises `ValueError` for another shape, `RuntimeError` if a game is over and was not restarted.
+        Games that are done stand still, without rows, until they are restarted. Raises `ValueError` for another shape,
+        `RuntimeError` if a game was truncated and not restarted.
         """
         obs = self.obs
         if action.shape != (obs.rows, 4):
             raise ValueError(f"action has shape {action.shape}; the observation has {obs.rows} rows, so ({obs.rows}, 4) is expected.")
-        if self.over.any():
-            raise RuntimeError(f"Games {np.flatnonzero(self.over).tolist()} are over; call reset_done() (or reset()) before step().")
+        over = self.over
+        if (over & (self.games["done"] == 0)).any():
+            cut = np.flatnonzero(over & (self.games["done"] == 0)).tolist()
+            raise RuntimeError(f"Games {cut} were truncated; call reset_done() (or reset()) before step().")
         action = np.ascontiguousarray(action, np.int64)
         with self.clock("engine"):
             write_all_orders(self.games, self.rules, obs.side, obs.slot, action, obs.rows, self.engine.orders)
@@ -163,10 +166,10 @@ class VecEnv:
                 self._reward = np.zeros(obs.rows * 3 // 2, np.float32)
             reward = self._reward[: obs.rows]
             write_rewards(self.games, self.rules, self.weights, obs.side, obs.slot, obs.rows, reward)
-        done = self.games["done"] != 0
-        truncated = ~done & (self.games["real_step"] >= self.limit)
-        self.over = done | truncated
-        finished = [self._result(int(i)) for i in np.flatnonzero(self.over)]
+        done = (self.games["done"] != 0) & ~over
+        truncated = ~done & ~over & (self.games["real_step"] >= self.limit)
+        self.over = done | truncated | over
+        finished = [self._result(int(i)) for i in np.flatnonzero(done | truncated)]
         self._observe()
         return Step(reward, done, truncated, finished)
 
