@@ -27,7 +27,11 @@ class UsageError(Exception):
 
 
 def train(argv: list[str]) -> None:
-    """Train an agent; the run folder holds checkpoints, metrics (TensorBoard and metrics.jsonl) and the config."""
+    """Train an agent; the run folder holds checkpoints, metrics (TensorBoard and metrics.jsonl) and the config.
+
+    On several GPUs or machines: torchrun --nproc-per-node GPUS main.py train ... (docs/scaling.md).
+    """
+    from training import parallel
     from training.config import PRESETS, TrainCommand
     from training.train import resumed_config
     from training.train import train as run_training
@@ -38,8 +42,11 @@ def train(argv: list[str]) -> None:
 
     args = _parse(TrainCommand, argv, "train", train, default=TrainCommand(config=PRESETS[chosen], preset=chosen))
     run_dir = args.run_dir or RUNS / f"{chosen}-{args.config.seed}"
-    config = resumed_config(run_dir, args.config) if args.resume else args.config
-    scores = run_training(config, run_dir, args.resume)
+    with parallel.group():
+        config = parallel.on_first(lambda: resumed_config(run_dir, args.config)) if args.resume else args.config
+        scores = run_training(config, run_dir, args.resume)
+        if parallel.rank() > 0:
+            return
     print(f"The run is in {run_dir}; see it with: tensorboard --logdir {run_dir}")
     if scores:
         print_scores(scores, f"{config.eval_maps} unseen maps")

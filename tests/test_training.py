@@ -91,8 +91,8 @@ def test_resuming_equals_not_stopping(tmp_path):
     assert whole.step == parts.step == SMALL.env_steps
     for name, tensor in whole.policy_state.items():
         assert torch.equal(tensor, parts.policy_state[name]), name
-    assert whole.trainer_state["env"]["rng"] == parts.trainer_state["env"]["rng"]
-    assert torch.equal(whole.trainer_state["generator"], parts.trainer_state["generator"])
+    assert whole.trainer_state["ranks"][0]["env"]["rng"] == parts.trainer_state["ranks"][0]["env"]["rng"]
+    assert torch.equal(whole.trainer_state["ranks"][0]["generator"], parts.trainer_state["ranks"][0]["generator"])
     assert [m["step"] for m in read_metrics(tmp_path / "parts")] == [m["step"] for m in read_metrics(tmp_path / "whole")]
 
 

@@ -7,6 +7,7 @@ which it was cut), and the rollout is over while the game goes on (bootstrapped 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,14 +113,20 @@ def _gae(reward, value, bootstrap, following, gamma, lam, acted):  # pyright: ig
     return advantage
 
 
-def normalize(advantage: torch.Tensor, active: torch.Tensor | None = None, eps: float = 1e-8) -> torch.Tensor:
+def normalize(
+    advantage: torch.Tensor,
+    active: torch.Tensor | None = None,
+    eps: float = 1e-8,
+    total: Callable[[torch.Tensor], torch.Tensor] = lambda sums: sums,
+) -> torch.Tensor:
     """Advantages `[K]` to mean 0 and standard deviation 1 over the active rows; inactive rows become 0.
 
-    Without `active [K]` bool all rows count: a minibatch holds active rows only. A single row is only centred.
+    Without `active [K]` bool all rows count: a minibatch holds active rows only. A single row is only centred. `total` adds
+    up sums over the ranks, so that the mean and the deviation are those of all ranks' rows.
     """
-    chosen = advantage if active is None else advantage[active]
-    if chosen.numel() < 2:
-        scaled = advantage - chosen.mean() if chosen.numel() else advantage
-    else:
-        scaled = (advantage - chosen.mean()) / (chosen.std() + eps)
+    chosen = (advantage if active is None else advantage[active]).double()
+    count, first, second = total(torch.stack([chosen.new_tensor(chosen.numel()), chosen.sum(), chosen.square().sum()]))
+    mean = first / count.clamp(min=1.0)
+    deviation = ((second - count * mean.square()).clamp(min=0.0) / (count - 1.0).clamp(min=1.0)).sqrt()
+    scaled = ((advantage - mean) / torch.where(count > 1, deviation + eps, 1.0)).to(advantage.dtype)
     return scaled if active is None else torch.where(active, scaled, torch.zeros_like(scaled))

@@ -23,7 +23,7 @@ class PPOConfig:
     """Trajectory-separated maskable PPO."""
 
     num_games: int = 16
-    """Games played side by side."""
+    """Games played side by side, on each rank of torchrun."""
     rollout_steps: int = 16
     """Turns a rollout; small rollouts learn from fewer samples (docs/results)."""
     epochs: int = 4
@@ -58,7 +58,7 @@ class TrainConfig:
     """A training run. The defaults train the survival skill on 48x48 maps."""
 
     env_steps: int = 51_200
-    """Environment steps in all: one turn of one game, both sides deciding."""
+    """Environment steps in all, those of all ranks of torchrun counted: one turn of one game, both sides deciding."""
     seed: int = 1
     map_size: int = 48
     """12 to 64; 48 plays 2-5 factories a side, 64 plays 4-10."""
@@ -68,6 +68,10 @@ class TrainConfig:
     """auto takes a GPU if there is one."""
     threads: int = 1
     """torch threads; more than the free cores makes everything several times slower."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16: matrix products and convolutions in bfloat16 (autocast); weights, losses and probabilities stay float32."""
+    compile: bool = False
+    """Compile the network (torch.compile); costs a minute or two at the start, and needs a C++ compiler on a CPU."""
     eval_every: int = 25_600
     """Environment steps between evaluations (0: only at the end)."""
     eval_maps: int = 16

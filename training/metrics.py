@@ -21,6 +21,13 @@ from torch.utils.tensorboard import SummaryWriter
 FILE = "metrics.jsonl"
 
 
+def check_new(run_dir: Path | str) -> None:
+    """Raises `ValueError` if the run folder has metrics already."""
+    path = Path(run_dir) / FILE
+    if path.exists():
+        raise ValueError(f"{path} exists; resume the run, or choose another run folder.")
+
+
 class MetricsWriter:
     """Writes numbers to `run_dir/metrics.jsonl` and to TensorBoard events in `run_dir`.
 
@@ -34,8 +41,8 @@ class MetricsWriter:
         self.path = run_dir / FILE
         if resume_step is not None:
             _truncate(self.path, resume_step)
-        elif self.path.exists():
-            raise ValueError(f"{self.path} exists; resume the run, or choose another run folder.")
+        else:
+            check_new(run_dir)
         self._file = open(self.path, "a", encoding="utf-8")
         purge = None if resume_step is None else resume_step + 1
         self._board = SummaryWriter(str(run_dir), purge_step=purge, flush_secs=10)

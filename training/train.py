@@ -4,13 +4,16 @@
 
 A run is a folder (`training.checkpoint`) with metrics beside the checkpoints. Between two iterations the whole state
 of a run is the policy, the optimiser, the games and the random generators; that is what a checkpoint holds, so a
-resumed run goes on exactly, bit for bit on a CPU.
+resumed run goes on exactly, bit for bit on a CPU. Started by `torchrun`, every rank runs this same loop on games of its
+own (`training.parallel`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,19 +22,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agent.batch import Batch
 from agent.opening import opening
 from agent.policy import Policy, policy_sizes
 from engine.maps import MapPool
-from training import checkpoint
+from training import checkpoint, parallel
 from training.advantages import Targets, normalize, targets
 from training.config import TrainConfig, from_dict, to_dict
 from training.evaluate import EVALUATION_SEEDS, Agent, evaluate
 from training.grouping import Part, Parts
 from training.loss import explained_variance, ppo_loss
-from training.metrics import MetricsWriter
+from training.metrics import MetricsWriter, check_new
 from training.progress import Clock, Progress
 from training.rollout import Rollout
 from training.switchboard import collect_part
+from training.transfer import Transfer
 from wrappers.vec_env import VecEnv
 
 
@@ -48,9 +53,11 @@ class Trainer:
         self.device = choose_device(config.device)
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        self.shuffle = np.random.default_rng(config.seed)
-        pool = MapPool(config.game(), range(config.train_maps))
+        seed = parallel.seed_of(config.seed, parallel.rank())
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.shuffle = np.random.default_rng(seed)
+        with parallel.first_here():
+            pool = MapPool(config.game(), range(config.train_maps))
         sizes = policy_sizes(config.actions, config.policy, config.map_size)
         self.env = VecEnv(
             config.game(),
@@ -59,11 +66,15 @@ class Trainer:
             opening,
             reward=config.reward,
             actions=config.actions,
-            seed=config.seed,
+            seed=seed,
             grid=sizes["plane_size"],
             clock=self.clock,
         )
         self.policy = Policy(config.policy, sizes).to(self.device)
+        parallel.share_weights(self.policy)
+        if config.compile:
+            self.policy.compile(dynamic=True)  # in place, so parameters keep their names
+        self.transfer = Transfer(self.device)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.ppo.learning_rate, eps=1e-5, fused=True)
         self.rollout = Rollout(config.ppo.rollout_steps, config.ppo.num_games, sizes, self.device)
         self.obs = self.env.reset()
@@ -71,11 +82,21 @@ class Trainer:
         self.best_score = -1.0
 
     def step_iteration(self) -> dict[str, float]:
-        """Collect one rollout and learn from it; returns metrics. Raises `TrainingError` on a number that is not finite."""
+        """Collect one rollout and learn from it; returns metrics, the means over all ranks.
+
+        Raises `TrainingError` on a number that is not finite: on all ranks, since they share gradients.
+        """
         finished = self.collect()
         metrics = self.learn()
-        self.env_steps += self.config.ppo.num_games * self.config.ppo.rollout_steps
-        return {**metrics, **summarize(finished)}
+        self.env_steps += iteration_steps(self.config)
+        metrics, finished = zip(*parallel.everywhere((metrics, finished)))
+        means = {name: float(np.mean([m[name] for m in metrics])) for name in metrics[0]}
+        return {**means, **summarize(sum(finished, []))}
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The policy in the run's precision: logits [M, LOGITS] and values [M] float32."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            return self.policy(batch)
 
     @torch.no_grad()
     def collect(self) -> list:
@@ -85,8 +106,8 @@ class Trainer:
         rollout.begin()
         for _ in range(self.config.ppo.rollout_steps):
             with self.clock("forward"):
-                batch = policy.batch(self.obs).to(self.device)
-                logits, value = policy(batch)
+                batch = self.transfer(policy.batch(self.obs))
+                logits, value = self.forward(batch)
                 action, log_prob = policy.distribution(logits, batch.mask).sample(self.generator)
             with self.clock("store"):
                 rollout.add(self.obs, batch, value, action, log_prob)
@@ -95,13 +116,13 @@ class Trainer:
             rollout.outcome(result.reward, result.done, result.truncated)
             finished += result.finished
             if (result.truncated & ~result.done).any():
-                _, final = policy(policy.batch(self.obs).to(self.device))
+                _, final = self.forward(self.transfer(policy.batch(self.obs)))
                 rollout.cut(self.obs, final)
             with self.clock("restart"):
                 self.env.reset_done()
         with self.clock("forward"):
-            batch = policy.batch(self.obs).to(self.device)
-            _, value = policy(batch)
+            batch = self.transfer(policy.batch(self.obs))
+            _, value = self.forward(batch)
             rollout.add(self.obs, batch, value)
         rollout.finish()
         return finished
@@ -123,11 +144,10 @@ class Trainer:
                 order = self.shuffle.permutation(parts.pairs)
                 for pairs in np.array_split(order, ppo.minibatches):
                     part = parts.part(np.sort(pairs))
-                    if len(part.groups) == 0:
-                        continue  # every game of this part had nobody left to act
                     loss, metrics = self.minibatch_loss(part, torch.from_numpy(np.sort(pairs)).to(self.device), columns)
                     self.optimizer.zero_grad(set_to_none=True)
                     loss.backward()
+                    parallel.average_gradients(self.policy, len(part.groups))
                     norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), ppo.max_grad_norm)
                     if not torch.isfinite(norm):
                         raise TrainingError(f"The gradient's norm is {norm.item()} after {self.env_steps} environment steps.")
@@ -166,11 +186,11 @@ class Trainer:
         """The loss of one minibatch: rows are evaluated one by one, then summed to their groups."""
         ppo, switches = self.config.ppo, self.config.switches
         batch, action = self.rollout.minibatch(part, pairs)
-        logits, value = self.policy(batch)
+        logits, value = self.forward(batch)
         log_prob, entropy = self.policy.distribution(logits, batch.mask).evaluate(action)
         advantage = columns["advantage"][part.groups]
         if ppo.normalize_advantage:
-            advantage = normalize(advantage)
+            advantage = normalize(advantage, total=parallel.total)
         return ppo_loss(
             collect_part(log_prob, part, switches.log_prob),
             collect_part(self.rollout.old_log_prob(part), part, switches.log_prob),
@@ -186,24 +206,35 @@ class Trainer:
         )
 
     def state(self) -> dict[str, Any]:
-        """Everything beside the policy's weights that the next iteration depends on."""
+        """Everything beside the policy's weights that the next iteration depends on; whole on rank 0."""
+        own = {"env": self.env.state(), "generator": self.generator.get_state(), "shuffle": self.shuffle}
         return {
             "env_steps": self.env_steps,
             "best_score": self.best_score,
             "optimizer": self.optimizer.state_dict(),
-            "env": self.env.state(),
-            "generator": self.generator.get_state(),
-            "shuffle": self.shuffle,
+            "weights": parallel.check_equal(self.policy),
+            "ranks": parallel.at_first(own),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, made by a run with the same config."""
+        """Go on from `state`, made by a run with the same config. Raises `ValueError` for another number of ranks."""
+        if len(state["ranks"]) != parallel.size():
+            raise ValueError(
+                f"The checkpoint is of a run with {len(state['ranks'])} ranks, this one has {parallel.size()}; "
+                "to resume, start as many (torchrun --nproc-per-node)."
+            )
+        own = state["ranks"][parallel.rank()]
         self.env_steps = state["env_steps"]
         self.best_score = state["best_score"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-        self.shuffle = state["shuffle"]
-        self.obs = self.env.load_state(state["env"])
+        self.generator.set_state(own["generator"])
+        self.shuffle = own["shuffle"]
+        self.obs = self.env.load_state(own["env"])
+
+
+def iteration_steps(config: TrainConfig) -> int:
+    """Environment steps of one iteration, all ranks together."""
+    return config.ppo.num_games * config.ppo.rollout_steps * parallel.size()
 
 
 def summarize(finished: list) -> dict[str, float]:
@@ -221,7 +252,9 @@ def choose_device(name: str) -> torch.device:
     """`auto` is a GPU if there is one. Raises `ValueError` for `cuda` without a GPU."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is cuda, but torch finds no GPU; accepted here are auto and cpu.")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", parallel.local_rank())
 
 
 def full_config(trainer: Trainer) -> dict[str, Any]:
@@ -239,7 +272,7 @@ def config_of(stored: dict[str, Any]) -> TrainConfig:
 
 
 class StopRequest:
-    """Ctrl-C or a polite kill asks for a stop after the current iteration; a second one stops at once."""
+    """Ctrl-C or a polite kill of any rank asks for a stop after the current iteration; a second one stops at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -264,26 +297,46 @@ def resumed_config(run_dir: Path, config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(stored, env_steps=config.env_steps)
 
 
+@contextmanager
+def reporting(run_dir: Path, config: TrainConfig, clock: Clock, start: int | None) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """A function that writes an iteration's metrics and shows the progress; on other ranks than the first it does nothing.
+
+    `start` is the environment step that a resumed run goes on from.
+    """
+    if parallel.rank() > 0:
+        yield lambda now, latest: None
+        return
+    progress = Progress(config.env_steps, clock, start or 0, title=run_dir.name)
+    with MetricsWriter(run_dir, start) as metrics, progress:
+
+        def report(now: int, latest: dict[str, float]) -> None:
+            metrics.write(now, {**latest, "charts/SPS": progress.steps_per_second()})
+            progress.update(now, latest)
+
+        yield report
+
+
 def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> dict[str, float]:
-    """Train until `config.env_steps`; returns the last evaluation.
+    """Train until `config.env_steps`; returns the last evaluation. Under `torchrun` it is called within `parallel.group()`.
 
     With `resume` the run in `run_dir` goes on from its latest checkpoint, by the config stored there but for
     `env_steps`, which may have grown.
     """
     clock = Clock()
+    if not resume:
+        parallel.on_first(lambda: check_new(run_dir))
     trainer = Trainer(config, clock)
     if resume:
-        stored = checkpoint.load(run_dir, which="latest", check=config_of)
+        stored = parallel.on_first(lambda: checkpoint.load(run_dir, which="latest", check=config_of))
         if stored.trainer_state is None:
             raise checkpoint.CheckpointError(f"{stored.folder} holds a policy but no trainer.pt; training cannot go on from it.")
         trainer.policy.load_state_dict(stored.policy_state)
         trainer.load_state(stored.trainer_state)
     scores: dict[str, float] = {}
-    iteration = config.ppo.num_games * config.ppo.rollout_steps
+    iteration = iteration_steps(config)
     eval_every = config.eval_every or config.env_steps
-    progress = Progress(config.env_steps, clock, trainer.env_steps, title=run_dir.name)
-    with MetricsWriter(run_dir, trainer.env_steps if resume else None) as metrics, progress, StopRequest() as stop:
-        while trainer.env_steps < config.env_steps and not stop.requested:
+    with reporting(run_dir, config, clock, trainer.env_steps if resume else None) as report, StopRequest() as stop:
+        while not (stopped := parallel.any_rank(stop.requested)) and trainer.env_steps < config.env_steps:
             try:
                 latest = trainer.step_iteration()
             except TrainingError as error:
@@ -294,24 +347,31 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> dict[str,
             fresh: dict[str, float] = {}
             if now // eval_every > before // eval_every or ended:
                 with clock("evaluation"):
-                    seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + config.eval_maps)
-                    scores = fresh = evaluate(Agent(trainer.policy, config.actions), config.game(), seeds).scores
+                    scores = fresh = parallel.on_first(lambda: evaluation(trainer))
                 latest.update({f"eval/{name}": value for name, value in scores.items()})
-            latest["charts/SPS"] = progress.steps_per_second()
-            metrics.write(now, latest)
-            progress.update(now, latest)
+            report(now, latest)
             if fresh or now // config.checkpoint_every > before // config.checkpoint_every:
                 with clock("checkpoint"):
                     save(trainer, run_dir, fresh)
-        if stop.requested:
+        if stopped:
             save(trainer, run_dir)
     return scores
 
 
+def evaluation(trainer: Trainer) -> dict[str, float]:
+    """Scores of the policy as it is on the run's unseen maps."""
+    config = trainer.config
+    seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + config.eval_maps)
+    return evaluate(Agent(trainer.policy, config.actions), config.game(), seeds).scores
+
+
 def save(trainer: Trainer, run_dir: Path, scores: dict[str, float] | None = None) -> Path:
-    """Checkpoint the run; the best is the one with most games finished, then most ice."""
+    """Checkpoint the run (all ranks call, the first writes); the best is the one with most games finished, then most ice."""
     score = scores["finished"] + scores["ice_transferred"] / 1e6 if scores else -1.0
     best = score > trainer.best_score
     if best:
         trainer.best_score = score
-    return checkpoint.save_to_run(run_dir, trainer.env_steps, full_config(trainer), trainer.policy.state_dict(), trainer.state(), best=best)
+    state = trainer.state()
+    return parallel.on_first(
+        lambda: checkpoint.save_to_run(run_dir, trainer.env_steps, full_config(trainer), trainer.policy.state_dict(), state, best=best)
+    )
