@@ -26,11 +26,11 @@ class PPOConfig:
     """Games played side by side, on each rank of torchrun."""
     rollout_steps: int = 16
     """Turns a rollout; small rollouts learn from fewer samples (docs/results)."""
-    epochs: int = 4
+    epochs: int = 3
     """Passes over a rollout."""
-    minibatches: int = 4
+    minibatches: int = 2
     """Parts that a pass is cut into, by (turn, game)."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     anneal_learning_rate: bool = False
     """Lower the learning rate linearly to 0."""
     gamma: float = 0.99
@@ -38,7 +38,7 @@ class PPOConfig:
     clip_coef: float = 0.2
     clip_value_loss: bool = False
     vf_coef: float = 0.5
-    ent_coef: float = 1e-3
+    ent_coef: float = 0.0
     max_grad_norm: float = 0.5
     normalize_advantage: bool = True
     """Scale advantages of each minibatch to mean 0 and deviation 1 over its active groups."""
@@ -112,6 +112,7 @@ PRESETS: dict[str, TrainConfig] = {
             minibatches=8,
             learning_rate=2e-4,
             clip_value_loss=True,
+            ent_coef=1e-3,
         ),
         eval_every=4096,
         eval_maps=12,
