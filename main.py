@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -33,23 +34,34 @@ def train(argv: list[str]) -> None:
     """
     from training import parallel
     from training.config import PRESETS, TrainCommand
-    from training.train import resumed_config
+    from training.train import Stopped, check_resumable, run_to_resume
     from training.train import train as run_training
 
     chosen = _early(argv, "--preset", "demo")
     if chosen not in PRESETS:
         raise UsageError(f"There is no preset {chosen!r}; accepted are {', '.join(PRESETS)}.")
 
-    args = _parse(TrainCommand, argv, "train", train, default=TrainCommand(config=PRESETS[chosen], preset=chosen))
-    run_dir = args.run_dir or RUNS / f"{chosen}-{args.config.seed}"
     with parallel.group():
-        config = parallel.on_first(lambda: resumed_config(run_dir, args.config)) if args.resume else args.config
-        scores = run_training(config, run_dir, args.resume)
+        start = TrainCommand(config=PRESETS[chosen], preset=chosen)
+        if "--resume" in argv:
+            named = Path(_early(argv, "--run-dir", str(RUNS / f"{chosen}-{_early(argv, '--seed', str(start.config.seed))}")))
+            run_dir, config = parallel.on_first(lambda: run_to_resume(named))
+            start = TrainCommand(config=config, preset=chosen, run_dir=run_dir, resume=True)
+        args = _parse(TrainCommand, argv, "train", train, default=start)
+        run_dir = start.run_dir or args.run_dir or RUNS / f"{chosen}-{args.config.seed}"
+        if args.resume:
+            check_resumable(start.config, args.config)
+        try:
+            scores = run_training(args.config, run_dir, args.resume)
+        except Stopped as stopped:
+            if parallel.rank() == 0:
+                print(stopped)
+            return
         if parallel.rank() > 0:
             return
     print(f"The run is in {run_dir}; see it with: tensorboard --logdir {run_dir}")
     if scores:
-        print_scores(scores, f"{config.eval_maps} unseen maps")
+        print_scores(scores, f"{args.config.eval_maps} unseen maps")
 
 
 # ------------------------------------------------------------------------------------------------------------- evaluate
@@ -78,6 +90,7 @@ def evaluate(argv: list[str]) -> None:
     from training.evaluate import evaluate_checkpoint
 
     args = _parse(Evaluate, argv, "evaluate", evaluate)
+    check_output(args.json)
     opponent = scripted_opponent(args.opponent) if args.opponent else None
     scores = evaluate_checkpoint(args.checkpoint, args.maps, args.map_size, args.seed, opponent, args.greedy, progress=True)
     print_scores(scores, f"{args.maps} unseen maps")
@@ -101,6 +114,8 @@ class Package:
     """Checkpoint, run folder (its best checkpoint), or `latest`."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("submission.tar.gz")
     """The tarball to write."""
+    greedy: bool = False
+    """Play the likeliest action instead of sampling."""
 
 
 def package(argv: list[str]) -> None:
@@ -108,7 +123,7 @@ def package(argv: list[str]) -> None:
     from submission.package import package as build
 
     args = _parse(Package, argv, "package", package)
-    report = build(args.checkpoint, args.output)
+    report = build(args.checkpoint, args.output, args.greedy)
     print(f"{report.path}: {report.size_bytes / 1e6:.2f} MB, {report.parameters:,} parameters, from {report.checkpoint}")
 
 
@@ -133,6 +148,8 @@ class Play:
 def play(argv: list[str]) -> None:
     """Play one match on the official engine, each side a process of its own."""
     args = _parse(Play, argv, "play", play)
+    check_output(args.json)
+    check_output(args.replay)
     result = play_shown(args.left, args.right, args.seed, args.map_size, args.replay, args.logs)
     print_match(result)
     write_json(args.json, result.as_dict())
@@ -167,6 +184,7 @@ class Bench:
 def bench(argv: list[str]) -> None:
     """Measure speed, side by side with what it is compared with."""
     args = _parse(Bench, argv, "bench", bench)
+    check_output(args.json)
     if args.what == "engine":
         from benchmarks.engine import main as measure
     elif args.what == "train":
@@ -200,9 +218,11 @@ def demo(argv: list[str]) -> None:
     from training.train import train as run_training
 
     args = _parse(Demo, argv, "demo", demo)
-    if args.run_dir.exists():
-        shutil.rmtree(args.run_dir)
     config = dataclasses.replace(PRESETS["demo"], env_steps=args.env_steps, seed=args.seed)
+    if args.run_dir.exists():
+        if not (args.run_dir / "metrics.jsonl").is_file():
+            raise UsageError(f"{args.run_dir} exists and is no run; the demo makes its folder anew, so name another.")
+        shutil.rmtree(args.run_dir)
     print(f"1/4  Training {args.env_steps:,} environment steps on {config.map_size}x{config.map_size} maps ...", flush=True)
     began = time.perf_counter()
     run_training(config, args.run_dir)
@@ -271,8 +291,18 @@ def print_match(result: Any, names: tuple[str, str] | None = None) -> None:
 def write_json(path: Path | None, values: Any) -> None:
     """Write values for programs, if a path was given."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def check_output(path: Path | None) -> None:
+    """Make the folder of a file that is written after long work, and refuse a path that cannot be written before it."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file to write.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written.")
 
 
 def _early(argv: list[str], flag: str, default: str) -> str:
@@ -312,13 +342,19 @@ def main(argv: list[str]) -> int:
         print(f"There is no verb {verb!r}; accepted are {', '.join(VERBS)}.", file=sys.stderr)
         return 2
     from training.checkpoint import CheckpointError
-    from training.train import TrainingError
+    from training.train import Stopped, TrainingError
 
     try:
         VERBS[verb](rest)
-    except (UsageError, CheckpointError, TrainingError, ValueError, FileNotFoundError) as error:
+    except OSError as error:
+        print(f"error: {error.strerror or error} ({error.filename}).", file=sys.stderr)
+        return 2
+    except (UsageError, CheckpointError, TrainingError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 130
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130

@@ -20,6 +20,8 @@ class Batch(NamedTuple):
     mask: Tensor  # [M] int64, legal actions as bits
     planes: Tensor  # [B, C, P, P] float32
     scalar: Tensor  # [B, G] float32
+    robots: Tensor  # [r] int64, the rows that are robots; given, since a GPU would let the host wait for their number
+    factories: Tensor  # [f] int64, the rows that are factories
 
     def to(self, device: torch.device) -> Batch:
         """On another device; asynchronous from pinned memory."""

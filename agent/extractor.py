@@ -38,11 +38,8 @@ class EntityInput(nn.Module):
         self.robot = linear(entity_width, outputs)
         self.factory = linear(factory_width, outputs)
 
-    def forward(self, feature: Tensor, kind: Tensor) -> Tensor:
-        """[M, D] -> [M, outputs]."""
-        is_factory = kind == 0
-        factories = is_factory.nonzero()[:, 0]
-        robots = (~is_factory).nonzero()[:, 0]
+    def forward(self, feature: Tensor, robots: Tensor, factories: Tensor) -> Tensor:
+        """[M, D], and which rows are robots [r] and factories [f] -> [M, outputs]."""
         robot_part = self.robot(feature[robots])
         factory_part = self.factory(feature[factories, : self.factory_width])
         out = torch.zeros(len(feature), self.outputs, dtype=robot_part.dtype, device=feature.device)
@@ -87,7 +84,7 @@ class HybridExtractor(nn.Module):
         block = batch.block // self.plane_size // self.SHRINK * size + batch.block % self.plane_size // self.SHRINK
         place = self.place(plane.reshape(-1, plane.shape[-1]))[batch.side * size * size + block]
         team = self.team(torch.cat([plane.mean((1, 2)), batch.scalar], 1))
-        return (self.entity(batch.feature, batch.kind) + place + team[batch.side]).tanh()
+        return (self.entity(batch.feature, batch.robots, batch.factories) + place + team[batch.side]).tanh()
 
 
 class ResidualBlock(nn.Module):

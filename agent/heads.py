@@ -35,7 +35,7 @@ _WIDTHS = (KINDS, DIRECTIONS, DIRECTIONS, RESOURCES, RESOURCES, LEVELS, LEVELS)
 LOGITS = sum(_WIDTHS)
 
 
-class Evaluation(NamedTuple):
+class ActionTerms(NamedTuple):
     """Of given actions, a row each."""
 
     log_prob: Tensor  # [M]
@@ -62,7 +62,7 @@ def unpack_mask(mask: Tensor) -> Tensor:
 
 
 def _masked_log_softmax(logits: Tensor, legal: Tensor) -> Tensor:
-    return F.log_softmax(logits.masked_fill(~legal, -torch.inf), dim=-1)
+    return F.log_softmax(logits.masked_fill(~legal, float("-inf")), dim=-1)
 
 
 def _entropy(log_p: Tensor, legal: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class Distribution:
             logits = torch.where(transfers, self.amount_logits[0], self.amount_logits[1])
             used = transfers | picks | (action[:, 0] == RECHARGE)[:, None]
             allowed = self.amounts & used
-        first = F.one_hot(torch.zeros(1, dtype=torch.long, device=logits.device), logits.shape[1]).bool()
+        first = torch.arange(logits.shape[1], device=logits.device) == 0
         return logits, torch.where(used, allowed, first)
 
     def sample(self, generator: torch.Generator | None = None, greedy: bool = False) -> tuple:
@@ -134,7 +134,7 @@ class Distribution:
             log_prob = log_prob + log_p.gather(1, choice[:, None])[:, 0]
         return action, log_prob
 
-    def evaluate(self, action: Tensor) -> Evaluation:
+    def evaluate(self, action: Tensor) -> ActionTerms:
         """Log-prob and entropy of actions [M, 4]."""
         log_prob = torch.zeros(action.shape[0], device=action.device)
         entropy = torch.zeros_like(log_prob)
@@ -145,4 +145,4 @@ class Distribution:
             log_p = _masked_log_softmax(logits, allowed)
             log_prob = log_prob + log_p.gather(1, action[:, index, None])[:, 0]
             entropy = entropy + _entropy(log_p, allowed)
-        return Evaluation(log_prob, entropy)
+        return ActionTerms(log_prob, entropy)

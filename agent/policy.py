@@ -133,15 +133,14 @@ class Policy(nn.Module):
             mask=torch.from_numpy(obs.mask[:rows]),
             planes=torch.from_numpy(obs.planes),
             scalar=torch.from_numpy(obs.scalar),
+            robots=torch.from_numpy(np.flatnonzero(obs.kind[:rows] != 0)),
+            factories=torch.from_numpy(np.flatnonzero(obs.kind[:rows] == 0)),
         )
 
     @torch.no_grad()
     def act(self, obs: Any, generator: torch.Generator | None = None, greedy: bool = False) -> np.ndarray:
         """Actions [M, 4] int64 for the rows of an observation."""
-        logits, _ = self(self.batch(obs).to(self.amounts.device))
-        action, _ = self.distribution(logits, self.batch_mask(obs)).sample(generator, greedy)
+        batch = self.batch(obs).to(self.amounts.device)
+        logits, _ = self(batch)
+        action, _ = self.distribution(logits, batch.mask).sample(generator, greedy)
         return action.cpu().numpy()
-
-    def batch_mask(self, obs: Any) -> Tensor:
-        """Mask bits [M] on the policy's device."""
-        return torch.from_numpy(obs.mask[: obs.rows]).to(self.amounts.device)

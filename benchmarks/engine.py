@@ -239,8 +239,8 @@ def measure(recording: Recording, engines: dict[int, Engine], seconds: float) ->
     }
 
 
-def main(seconds: float = 10.0, threads: int | None = None) -> None:
-    """Measure and print."""
+def main(seconds: float = 10.0, threads: int | None = None) -> dict[str, dict[str, Any]]:
+    """Measure, print, and return what `bench_engine` returns."""
     results = bench_engine(seconds, threads)
     print(f"Turns a second on 64 x 64, {GAMES} games in a batch, {THREADED_GAMES} where threads share it;")
     print("medians of rounds in which all played in turn.")
@@ -251,6 +251,7 @@ def main(seconds: float = 10.0, threads: int | None = None) -> None:
             f"{name:40s} {row['official_steps_per_s']:9,.0f} {row['official_unvalidated_steps_per_s']:11,.0f} "
             f"{row['engine_steps_per_s']:14,.0f} {row['ratio']:6,.0f}x {row['ratio_unvalidated']:6,.0f}x  {scaling}"
         )
+    return results
 
 
 if __name__ == "__main__":

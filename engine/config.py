@@ -41,6 +41,16 @@ class RobotConfig:
     rubble_after_destruction: int = 1
     action_queue_power_cost: int = 1
 
+    def check(self, kind: str) -> None:
+        """Raises `ValueError` for a number that a game record cannot hold."""
+        highest = {"battery_capacity": 30_000, "dig_resource_gain": 255, "rubble_after_destruction": 255}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if not 0 <= value <= highest.get(f.name, 1_000_000):
+                raise ValueError(f"{f.name} of {kind} robots is {value}; accepted are 0 to {highest.get(f.name, 1_000_000)}.")
+            if f.name != "rubble_movement_cost" and value != int(value):
+                raise ValueError(f"{f.name} of {kind} robots is {value}; the engine plays whole numbers only.")
+
 
 HEAVY_ROBOT = RobotConfig(
     metal_cost=100,
@@ -58,6 +68,20 @@ HEAVY_ROBOT = RobotConfig(
     self_destruct_cost=100,
     rubble_after_destruction=10,
     action_queue_power_cost=10,
+)
+
+
+# numbers of the game that may be anything from 0 on
+_WHOLE_NUMBERS = (
+    "factory_rubble_after_destruction",
+    "init_water_metal_per_factory",
+    "init_power_per_factory",
+    "min_lichen_to_spread",
+    "power_per_connected_lichen_tile",
+    "factory_processing_rate_water",
+    "factory_processing_rate_metal",
+    "factory_charge",
+    "factory_water_consumption",
 )
 
 
@@ -105,7 +129,18 @@ class GameConfig:
         check("max_rubble", 0, 200)
         check("max_lichen_per_tile", 1, 250)
         check("max_transfer_amount", 0, 30_000)
+        check("cycle_length", 1, 1_000_000)
         check("day_length", 0, self.cycle_length)
+        for name in ("ice_water_ratio", "ore_metal_ratio", "lichen_watering_cost_factor"):
+            check(name, 1, 1_000_000)
+        for name in _WHOLE_NUMBERS:
+            check(name, 0, 1_000_000)
+            if getattr(self, name) != int(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; the engine plays whole numbers only.")
+        if not 0 <= self.power_loss_factor <= 1:
+            raise ValueError(f"power_loss_factor is {self.power_loss_factor}; accepted are 0 to 1.")
+        for kind, robot in (("light", self.light), ("heavy", self.heavy)):
+            robot.check(kind)
 
     @classmethod
     def for_map_size(cls, map_size: int, **changes: Any) -> GameConfig:

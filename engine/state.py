@@ -135,9 +135,3 @@ def board(games: np.ndarray, name: str, map_size: int) -> np.ndarray:
     """One board of all games as `[N, map_size, map_size]`, indexed `[game, x, y]`; a view, not a copy."""
     flat = games[name]
     return flat.reshape(*flat.shape[:-1], SIZE, SIZE)[..., :map_size, :map_size]
-
-
-def by_side(games: np.ndarray, name: str) -> np.ndarray:
-    """A robot field of all games as `[N, 2, MAX_ROBOTS, ...]`; a view, not a copy."""
-    flat = games[name]
-    return flat.reshape(flat.shape[0], 2, MAX_ROBOTS, *flat.shape[2:])

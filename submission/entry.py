@@ -67,6 +67,7 @@ class Player:
             return self._act(obs, remaining_overage)
         except Exception:  # noqa: BLE001 a turn is lost, not the match
             self.errors += 1
+            self.judge.forget_orders()  # some may be written already
             traceback.print_exc(file=sys.stderr)
             return nothing(obs, self.name)
 

@@ -1,7 +1,7 @@
 """The match runner: the official engine as the referee, each side a separate process of the judge's protocol.
 
 Whatever a side does wrong (crash, hang, junk, an action that the engine refuses) loses its match with the reason in
-the result; nothing it does can hang the runner, and no process outlives the match.
+the result; nothing it does can hang the runner, and no process of its group outlives the match.
 """
 
 from __future__ import annotations
@@ -103,10 +103,11 @@ def play_match(
     if not 0 <= seed < 2**32:
         raise ValueError(f"The seed is {seed}; accepted are 0 to {2**32 - 1}.")
     if log_dir is not None:
-        try:
-            Path(log_dir).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"The log folder {log_dir} cannot be made: {error.strerror or error}.") from error
+        _check_folder(Path(log_dir))
+    if replay is not None:
+        _check_folder(Path(replay).parent)
+        if Path(replay).is_dir():
+            raise ValueError(f"The replay {replay} is a folder; name a file.")
     started = time.perf_counter()
     with ExitStack() as stack:
         players = []
@@ -127,6 +128,16 @@ def play_match(
         result.replay = str(write_replay(replay, match.observations, match.actions, metadata, match.referee.env_cfg))
     result.seconds = time.perf_counter() - started
     return result
+
+
+def _check_folder(folder: Path) -> None:
+    """Make a folder for output. Raises `ValueError` if that, or writing there, is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"Nothing can be written to the folder {folder}.")
 
 
 @dataclass

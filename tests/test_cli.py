@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -26,7 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one iteration."""
     folder = tmp_path_factory.mktemp("cli") / "run"
     ppo = PPOConfig(num_games=4, rollout_steps=8, epochs=1, minibatches=1)
-    train(TrainConfig(env_steps=32, train_maps=4, eval_every=10**9, eval_maps=1, ppo=ppo), folder)
+    train(TrainConfig(env_steps=32, train_maps=4, eval_every=10**9, eval_maps=1, ppo=ppo, device="cpu"), folder)
     return folder
 
 
@@ -103,12 +102,24 @@ def test_damaged_checkpoints_are_told_and_left_alone(trained, tmp_path):
     assert (folder / "policy.safetensors").read_bytes() == whole
 
 
-def test_resuming_keeps_the_runs_own_config(trained):
-    from training.train import resumed_config
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--ppo.learning-rate", "0.5"], "A resumed run keeps its ppo; what may change is env_steps"),
+        ([], "The run is at step 32 of 32; to go on, give a larger --env-steps"),
+    ],
+)
+def test_resuming_says_what_it_cannot_do(trained, argv, words):
+    result = run("train", "--resume", "--run-dir", str(trained), *argv)
+    assert result.returncode == 2 and words in result.stderr
 
-    config = resumed_config(trained, TrainConfig(env_steps=64, seed=99))
-    assert config.env_steps == 64 and config.seed == TrainConfig().seed and config.ppo.num_games == 4
-    assert dataclasses.replace(config, env_steps=32).env_steps == 32
+
+def test_the_demo_deletes_no_folder_of_others(tmp_path):
+    (tmp_path / "keep").mkdir()
+    (tmp_path / "keep" / "mine.txt").write_text("mine")
+    result = run("demo", "--run-dir", str(tmp_path / "keep"))
+    assert result.returncode == 2 and "is no run" in result.stderr
+    assert (tmp_path / "keep" / "mine.txt").read_text() == "mine"
 
 
 def test_training_into_a_used_folder_is_refused(trained):

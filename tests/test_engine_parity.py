@@ -112,7 +112,8 @@ def test_a_stream_with_the_official_validation():
 def test_long_streams(kind: str, size: str, seed: int):
     rng = np.random.default_rng([seed, len(kind), len(size)])
     pair = started(CONFIGS[size], 1000 + seed, kind, rng)
-    pair.play(KINDS[kind][0], rng, 300)
+    played = pair.play(KINDS[kind][0], rng, 300)
+    assert played >= 60, f"the game ended after {played} turns; the stream is meant to last"
 
 
 @pytest.mark.slow

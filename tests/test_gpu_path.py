@@ -119,7 +119,6 @@ def test_the_watch_for_waiting_sees_it():
     assert {"nonzero", "_local_scalar_dense"} <= seen.names
 
 
-@pytest.mark.xfail(reason="agent.extractor.EntityInput asks for the number of its rows (nonzero), as does one_hot on a CPU")
 def test_acting_never_waits_for_the_device_but_for_the_actions():
     trainer = Trainer(SMALL)
     trainer.rollout.begin()

@@ -178,6 +178,8 @@ def test_a_side_decides_alike_alone_and_in_a_batch(env):
     alone = batch._replace(
         **{name: getattr(batch, name)[rows] for name in ("feature", "slot", "kind", "home", "block", "mask")},
         side=torch.zeros(len(rows), dtype=torch.long),
+        robots=(batch.kind[rows] > 0).nonzero()[:, 0],
+        factories=(batch.kind[rows] == 0).nonzero()[:, 0],
         planes=batch.planes[3:4],
         scalar=batch.scalar[3:4],
     )

@@ -26,11 +26,11 @@ class PPOConfig:
     """Games played side by side, on each rank of torchrun."""
     rollout_steps: int = 16
     """Turns a rollout; small rollouts learn from fewer samples (docs/results)."""
-    epochs: int = 3
+    epochs: int = 4
     """Passes over a rollout."""
-    minibatches: int = 2
+    minibatches: int = 4
     """Parts that a pass is cut into, by (turn, game)."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     anneal_learning_rate: bool = False
     """Lower the learning rate linearly to 0."""
     gamma: float = 0.99
@@ -38,7 +38,7 @@ class PPOConfig:
     clip_coef: float = 0.2
     clip_value_loss: bool = False
     vf_coef: float = 0.5
-    ent_coef: float = 0.0
+    ent_coef: float = 1e-3
     max_grad_norm: float = 0.5
     normalize_advantage: bool = True
     """Scale advantages of each minibatch to mean 0 and deviation 1 over its active groups."""
@@ -47,6 +47,9 @@ class PPOConfig:
         for name in ("num_games", "rollout_steps", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        for name, low, high in (("gamma", 0, 1), ("gae_lambda", 0, 1), ("clip_coef", 0, 10), ("learning_rate", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}; accepted are {low} to {high}.")
         if self.minibatches > self.num_games * self.rollout_steps:
             raise ValueError(
                 f"minibatches is {self.minibatches}, more than num_games * rollout_steps = {self.num_games * self.rollout_steps}."
@@ -62,6 +65,8 @@ class TrainConfig:
     seed: int = 1
     map_size: int = 48
     """12 to 64; 48 plays 2-5 factories a side, 64 plays 4-10."""
+    max_turns: int | None = None
+    """Cut training games off after so many turns (default: play them to turn 1000); the value of the cut state is bootstrapped."""
     train_maps: int = 256
     """Maps of the official generator that training draws from (seeds 0, 1, ...)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -88,12 +93,20 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.env_steps < 1:
             raise ValueError(f"env_steps is {self.env_steps}; it must be at least 1.")
-        if self.train_maps < 1 or self.eval_maps < 1:
-            raise ValueError(f"train_maps is {self.train_maps} and eval_maps is {self.eval_maps}; both must be at least 1.")
+        for name, high in (("train_maps", 1_000_000), ("eval_maps", 1000), ("threads", 1024)):
+            if not 1 <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}; accepted are 1 to {high}.")
+        if self.max_turns is not None and self.max_turns < 1:
+            raise ValueError(f"max_turns is {self.max_turns}; it must be at least 1.")
         if self.checkpoint_every < 1 or self.eval_every < 0:
             raise ValueError(
                 f"checkpoint_every is {self.checkpoint_every} (at least 1) and eval_every is {self.eval_every} (at least 0); "
                 "one of them is out of range."
+            )
+        if self.reward.own < 1 and self.switches.own_reward_weight < 1:
+            raise ValueError(
+                f"reward.own is {self.reward.own} and switches.own_reward_weight is {self.switches.own_reward_weight}; "
+                "both share rewards over the side, so at most one of them may be below 1."
             )
         self.game()
 
@@ -112,7 +125,6 @@ PRESETS: dict[str, TrainConfig] = {
             minibatches=8,
             learning_rate=2e-4,
             clip_value_loss=True,
-            ent_coef=1e-3,
         ),
         eval_every=4096,
         eval_maps=12,
@@ -130,7 +142,7 @@ class TrainCommand:
     run_dir: Path | None = None
     """Folder of the run (default: runs/PRESET-SEED)."""
     resume: bool = False
-    """Go on from the latest checkpoint of the run folder by the config stored there (env-steps may be raised)."""
+    """Go on from the latest checkpoint of the run folder, by the config stored there; what must not change is refused."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def scores_of(games: list[GameResult], against: bool) -> dict[str, float]:
         "ice_transferred": mean(game.ice_got[player] for game, player in sides),
         "factories_alive": mean(game.factories[player] for game, player in sides),
         "lichen": mean(game.lichen[player] for game, player in sides),
-        "win_rate": mean(outcome(game, player) for game, player in sides),
+        "win_rate": mean(outcome(game, player) for game, player in sides),  # 0.5 by construction when it plays itself
         "episodes": float(len(games)),
     }
 
@@ -163,8 +163,10 @@ def evaluate_checkpoint(
 
     Raises `ValueError` (of which `CheckpointError` is one).
     """
-    if maps < 1:
-        raise ValueError(f"maps is {maps}; at least 1 is needed.")
+    if not 1 <= maps <= 1000:
+        raise ValueError(f"maps is {maps}; accepted are 1 to 1000.")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must not be negative.")
     torch.set_num_threads(1)
     agent, config, _ = load_agent(path)
     if map_size is not None:

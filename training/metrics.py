@@ -22,10 +22,13 @@ FILE = "metrics.jsonl"
 
 
 def check_new(run_dir: Path | str) -> None:
-    """Raises `ValueError` if the run folder has metrics already."""
-    path = Path(run_dir) / FILE
-    if path.exists():
-        raise ValueError(f"{path} exists; resume the run, or choose another run folder.")
+    """Raises `ValueError` if the run folder is a file, or holds a run already."""
+    run_dir = Path(run_dir)
+    if run_dir.exists() and not run_dir.is_dir():
+        raise ValueError(f"{run_dir} is a file; a run needs a folder.")
+    for found in [run_dir / FILE, run_dir / "latest", run_dir / "best", *sorted(run_dir.glob("step-*"))]:
+        if found.exists():
+            raise ValueError(f"{found} exists; resume the run, or choose another run folder.")
 
 
 class MetricsWriter:
@@ -41,8 +44,8 @@ class MetricsWriter:
         self.path = run_dir / FILE
         if resume_step is not None:
             _truncate(self.path, resume_step)
-        else:
-            check_new(run_dir)
+        elif self.path.exists():
+            raise ValueError(f"{self.path} exists; resume the run, or choose another run folder.")
         self._file = open(self.path, "a", encoding="utf-8")
         purge = None if resume_step is None else resume_step + 1
         self._board = SummaryWriter(str(run_dir), purge_step=purge, flush_secs=10)
@@ -58,10 +61,6 @@ class MetricsWriter:
         self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(name, value, int(step))
-
-    def text(self, name: str, text: str, step: int = 0) -> None:
-        """Show a text (the config, say) in TensorBoard."""
-        self._board.add_text(name, text, step)
 
     def close(self) -> None:
         self._file.close()

@@ -162,15 +162,18 @@ class Rollout:
         columns = self._columns
         planes = self.planes.view(self.steps * self.games, 2, *self.planes.shape[2:])[pairs].flatten(0, 1)
         scalar = self.scalar.view(self.steps * self.games, 2, -1)[pairs].flatten(0, 1)
+        kind = columns.kind[part.rows]
         batch = Batch(
             feature=columns.feature[part.rows],
             side=part.team_of_row,
             slot=columns.slot[part.rows],
-            kind=columns.kind[part.rows],
+            kind=kind,
             home=columns.home[part.rows],
             block=columns.block[part.rows],
             mask=columns.mask[part.rows],
             planes=planes.permute(0, 3, 1, 2),
             scalar=scalar,
+            robots=torch.nonzero(kind != 0)[:, 0],
+            factories=torch.nonzero(kind == 0)[:, 0],
         )
         return batch, columns.action[part.rows]

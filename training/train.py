@@ -10,7 +10,6 @@ own (`training.parallel`).
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +43,10 @@ class TrainingError(Exception):
     """Training cannot go on; the message says why and what was saved."""
 
 
+class Stopped(Exception):
+    """Training was asked to stop, and is saved."""
+
+
 class Trainer:
     """One run: `step_iteration` advances it by one rollout, `state` and `load_state` are all that a resume needs."""
 
@@ -67,6 +70,7 @@ class Trainer:
             reward=config.reward,
             actions=config.actions,
             seed=seed,
+            max_turns=config.max_turns,
             grid=sizes["plane_size"],
             clock=self.clock,
         )
@@ -224,6 +228,8 @@ class Trainer:
                 "to resume, start as many (torchrun --nproc-per-node)."
             )
         own = state["ranks"][parallel.rank()]
+        if state["weights"] != parallel.check_equal(self.policy):
+            raise ValueError("The policy and the trainer's state of this checkpoint were not saved together.")
         self.env_steps = state["env_steps"]
         self.best_score = state["best_score"]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -291,10 +297,23 @@ class StopRequest:
         self.requested = True
 
 
-def resumed_config(run_dir: Path, config: TrainConfig) -> TrainConfig:
-    """The config of the run to go on with; only `env_steps` may be changed, by `config`."""
-    stored = config_of(checkpoint.load(run_dir, which="latest", check=config_of).config)
-    return dataclasses.replace(stored, env_steps=config.env_steps)
+CHANGEABLE = ("env_steps", "device", "threads", "eval_every", "eval_maps", "checkpoint_every")
+
+
+def run_to_resume(path: Path) -> tuple[Path, TrainConfig]:
+    """The folder and the config of the run that `path` (a run folder, or `latest`) means. Raises `CheckpointError`."""
+    stored = checkpoint.load(path, which="latest", check=config_of)
+    if stored.folder == path or path.name in ("best", "latest") and path.is_file():
+        raise checkpoint.CheckpointError(f"{path} is one checkpoint; resume the run that it is in, {stored.folder.parent}.")
+    return stored.folder.parent, config_of(stored.config)
+
+
+def check_resumable(stored: TrainConfig, wanted: TrainConfig) -> None:
+    """Raises `ValueError` if more was changed than a resumed run can take."""
+    before, after = to_dict(stored), to_dict(wanted)
+    changed = [name for name in before if before[name] != after[name] and name not in CHANGEABLE]
+    if changed:
+        raise ValueError(f"A resumed run keeps its {', '.join(changed)}; what may change is {', '.join(CHANGEABLE)}.")
 
 
 @contextmanager
@@ -310,8 +329,8 @@ def reporting(run_dir: Path, config: TrainConfig, clock: Clock, start: int | Non
     with MetricsWriter(run_dir, start) as metrics, progress:
 
         def report(now: int, latest: dict[str, float]) -> None:
-            metrics.write(now, {**latest, "charts/SPS": progress.steps_per_second()})
             progress.update(now, latest)
+            metrics.write(now, {**latest, "charts/SPS": progress.steps_per_second()})
 
         yield report
 
@@ -319,8 +338,8 @@ def reporting(run_dir: Path, config: TrainConfig, clock: Clock, start: int | Non
 def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> dict[str, float]:
     """Train until `config.env_steps`; returns the last evaluation. Under `torchrun` it is called within `parallel.group()`.
 
-    With `resume` the run in `run_dir` goes on from its latest checkpoint, by the config stored there but for
-    `env_steps`, which may have grown.
+    With `resume` the run in `run_dir` goes on from its latest checkpoint; `config` is the one stored there, but for what
+    `check_resumable` lets change. Raises `Stopped` when it was asked to stop and has saved.
     """
     clock = Clock()
     if not resume:
@@ -332,7 +351,12 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> dict[str,
             raise checkpoint.CheckpointError(f"{stored.folder} holds a policy but no trainer.pt; training cannot go on from it.")
         trainer.policy.load_state_dict(stored.policy_state)
         trainer.load_state(stored.trainer_state)
+        if trainer.env_steps >= config.env_steps:
+            raise ValueError(f"The run is at step {trainer.env_steps:,} of {config.env_steps:,}; to go on, give a larger --env-steps.")
+    else:
+        save(trainer, run_dir)  # a run that is killed before its first checkpoint can be resumed all the same
     scores: dict[str, float] = {}
+    saved = trainer.env_steps
     iteration = iteration_steps(config)
     eval_every = config.eval_every or config.env_steps
     with reporting(run_dir, config, clock, trainer.env_steps if resume else None) as report, StopRequest() as stop:
@@ -345,16 +369,20 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> dict[str,
             now, before = trainer.env_steps, trainer.env_steps - iteration
             ended = now >= config.env_steps
             fresh: dict[str, float] = {}
-            if now // eval_every > before // eval_every or ended:
+            due = ended or now // eval_every > before // eval_every
+            if due and not parallel.any_rank(stop.requested):
                 with clock("evaluation"):
                     scores = fresh = parallel.on_first(lambda: evaluation(trainer))
                 latest.update({f"eval/{name}": value for name, value in scores.items()})
             report(now, latest)
-            if fresh or now // config.checkpoint_every > before // config.checkpoint_every:
+            if fresh or ended or now // config.checkpoint_every > before // config.checkpoint_every:
                 with clock("checkpoint"):
                     save(trainer, run_dir, fresh)
+                saved = now
         if stopped:
-            save(trainer, run_dir)
+            if saved != trainer.env_steps:
+                save(trainer, run_dir)
+            raise Stopped(f"Stopped at step {trainer.env_steps:,} and saved in {run_dir}; go on with --resume --run-dir {run_dir}")
     return scores
 
 

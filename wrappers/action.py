@@ -97,7 +97,14 @@ class ActionConfig:
     @classmethod
     def survival(cls, **changes: Any) -> ActionConfig:
         """Keep factories alive with ice: heavies, ice, and power from the factory; no watering."""
-        values = {"build_light": False, "water": False, "transfer": ("ice",), "transfer_to_robots": False, "dig": ("ice",), "keep_way_home": True}
+        values = {
+            "build_light": False,
+            "water": False,
+            "transfer": ("ice",),
+            "transfer_to_robots": False,
+            "dig": ("ice",),
+            "keep_way_home": True,
+        }
         values["amounts"] = ("all",)
         return cls(**{**values, **changes})
 
@@ -206,7 +213,7 @@ def entry_amount(game, rules, r, kind, direction, resource, level):
     if kind == PICKUP:
         return level_amount(most_taken(game, rules, r, resource), level)
     if kind == RECHARGE:
-        return level_amount(int(rules.battery_capacity[game.robot_heavy[r]]), level)
+        return level_amount(min(int(rules.battery_capacity[game.robot_heavy[r]]), int(rules.max_transfer_amount)), level)
     return 0
 
 

@@ -21,6 +21,14 @@ FACTIONS = ("AlphaStrike", "MotherMars")
 _CARGO = ("ice", "ore", "water", "metal")
 
 
+def forget(orders: Any) -> None:
+    """Empty an orders record."""
+    for name in ("queue_len", "factory", "spawn"):
+        orders[name] = -1
+    for name in ("bid", "spawn_water", "spawn_metal", "lost"):
+        orders[name] = 0
+
+
 class JudgeGame:
     """One match as the judge shows it.
 
@@ -98,11 +106,12 @@ class JudgeGame:
                 order = int(orders["factory"][f])
                 if game["factory_owner"][f] == player and game["factory_alive"][f] and BUILD_LIGHT <= order <= WATER_LICHEN:
                     action[f"factory_{f}"] = order
-        for name in ("queue_len", "factory", "spawn"):
-            orders[name] = -1
-        for name in ("bid", "spawn_water", "spawn_metal", "lost"):
-            orders[name] = 0
+        forget(orders)
         return action
+
+    def forget_orders(self) -> None:
+        """Empty the orders without sending them."""
+        forget(self.orders)
 
     def _take_boards(self, shown: dict[str, Any]) -> None:
         game, size = self.game, self.config.map_size
@@ -180,6 +189,8 @@ class JudgeGame:
             r = self._robots.get(number, -1)
             if r < 0:
                 r = self._give_slot(number, player, unseen_after.get(number, 0))
+                if r < 0:
+                    continue
                 game["robot_heavy"][r] = unit["unit_type"] == "HEAVY"
                 game["robot_home"][r] = self._home(player, unit)
             self._take_robot(r, unit)
@@ -221,12 +232,15 @@ class JudgeGame:
         return unseen
 
     def _give_slot(self, number: int, player: int, unseen: int) -> int:
-        """The lowest slot that is free and was not freed this turn, skipping those of robots built before it and already dead."""
+        """The lowest slot that is free and was not freed this turn, skipping those of robots built before it and already dead.
+
+        -1 if there is none: a robot beyond the `MAX_ROBOTS` that a record has room for is not seen until there is.
+        """
         alive, died = self.game["robot_alive"], self.game["robot_died"]
         first = player * MAX_ROBOTS
         free = np.flatnonzero((alive[first : first + MAX_ROBOTS] == 0) & (died[first : first + MAX_ROBOTS] == 0)) + first
         if len(free) <= unseen:
-            raise ValueError(f"player_{player} has more robots than the {MAX_ROBOTS} that a game record has room for.")
+            return -1
         for r in free[:unseen]:
             died[r] = 1
         r = int(free[unseen])

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import GameConfig
+from engine.config import SIZE, GameConfig
 from engine.official_actions import PLAYERS, actions_to_orders
 from engine.state import NO_ACTION, board
 
@@ -40,7 +40,7 @@ def judge_observation(game: Any, map_size: int) -> dict[str, Any]:
                 "unit_id": f"unit_{int(game['robot_id'][r])}",
                 "power": int(game["robot_power"][r]),
                 "unit_type": "HEAVY" if game["robot_heavy"][r] else "LIGHT",
-                "pos": [int(game["robot_cell"][r]) // 64, int(game["robot_cell"][r]) % 64],
+                "pos": list(divmod(int(game["robot_cell"][r]), SIZE)),
                 "cargo": cargo(game["robot_cargo"][r]),
                 "action_queue": game["queue"][r, : int(game["queue_len"][r])].tolist(),
             }
@@ -49,7 +49,7 @@ def judge_observation(game: Any, map_size: int) -> dict[str, Any]:
         own = [f for f in range(count) if game["factory_owner"][f] == player]
         factories[agent] = {
             f"factory_{f}": {
-                "pos": [int(game["factory_cell"][f]) // 64, int(game["factory_cell"][f]) % 64],
+                "pos": list(divmod(int(game["factory_cell"][f]), SIZE)),
                 "power": int(game["factory_power"][f]),
                 "cargo": cargo(game["factory_cargo"][f]),
                 "unit_id": f"factory_{f}",

@@ -6,6 +6,7 @@ the bid and the placement are played by the `opening` function at each restart.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -43,6 +44,8 @@ class GameResult:
     lichen: tuple[int, int]
     factories: tuple[int, int]
     robots: tuple[int, int]
+    robots_refused: tuple[int, int]
+    """Builds that found no room in the game record; the engine plays a game exactly only if they are 0."""
 
 
 @dataclass
@@ -170,6 +173,11 @@ class VecEnv:
         truncated = ~done & ~over & (self.games["real_step"] >= self.limit)
         self.over = done | truncated | over
         finished = [self._result(int(i)) for i in np.flatnonzero(done | truncated)]
+        for result in finished:
+            if any(result.robots_refused):
+                warnings.warn(
+                    f"The game on map seed {result.seed} refused {result.robots_refused} builds: no room for more robots.", stacklevel=2
+                )
         self._observe()
         return Step(reward, done, truncated, finished)
 
@@ -237,4 +245,5 @@ class VecEnv:
             lichen=pair(game["lichen_total"]),
             factories=pair(factories),
             robots=pair(game["robot_count"]),
+            robots_refused=pair(game["robots_refused"]),
         )
