@@ -1,0 +1,242 @@
+"""Speed of a whole training beside what a stock library on the official engine reaches, in one run.
+
+Ours is `Trainer` with the demo preset, past the first learning, so that robots live and games are long. Its peer is
+sb3-contrib's `MaskablePPO` with a policy for whole teams, on the official engine through the same wrappers
+(`benchmarks.official_games`), with the same games, turns a rollout, minibatches and epochs; its games begin where our
+trained policy has played them for a while. Both run in this process on one thread and take turns, round by round; the medians
+are compared. An environment step is one turn of one game, both sides deciding; an entity step is one decision of one row.
+
+The ceiling, as measured: with three passes of two minibatches ours is 4.2 times as fast as its peer (1,540 against 390 environment
+steps/s at 12.5 entities a step, one thread, 2-core machine at load 2.6), with four passes of four minibatches 3.7 times (1,140
+against 310). What holds it there is PPO itself: of our time the update takes 71 %, acting 20 %, observation and masks 4 % and the
+engine 2 %. A free engine would change nothing; with a free update it would be about 14 times the peer, so 20 times needs acting
+to be cheaper as well. Nor is the peer held by its engine, which takes 28 % of its time at this load: with the few robots of the
+survival skill an official turn costs under 1 ms (`benchmarks.engine` has the loads at which it costs much more).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from agent.opening import opening
+from benchmarks.official_games import OfficialGames
+from engine.config import MAX_FACTORIES, MAX_ROBOTS
+from engine.maps import MapPool
+from training.config import PRESETS, TrainConfig
+from training.progress import Clock
+from training.rollout import Rollout
+from training.train import Trainer
+from wrappers.adapters.sb3_vec_env import TeamVecEnv
+
+ROUNDS = 5
+WARM_UP = 6_400  # environment steps before ours is measured: 400 turns of every game
+HEAD_START = 100  # turns of the peer's games that our trained policy plays
+SLOTS = 16  # entities of a side that the peer's padded policy has room for
+# names that are printed, and the sections of the clock in each; what is in none of them is the rest
+PARTS = {
+    "engine": ("engine",),
+    "observation and masks": ("observation",),
+    "forward": ("forward",),
+    "update": ("update",),
+}
+PEER_PARTS = {"engine": ("engine", "reset"), "observation and masks": ("record", "observation"), "update": ("update",)}
+
+
+@dataclass
+class Rounds:
+    """What a contestant did in each round."""
+
+    env_steps: list[int] = field(default_factory=list)
+    entity_steps: list[int] = field(default_factory=list)
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def speed(self, what: str = "env_steps", clock: str = "wall") -> float:
+        """Median over rounds, a second."""
+        return statistics.median(n / seconds for n, seconds in zip(getattr(self, what), getattr(self, clock)))
+
+
+class Contestant:
+    """A training that can go on for a while, and whose rounds are recorded.
+
+    Args:
+        iterate: one rollout and one update; returns its environment steps and entity steps.
+        clock: is charged by it.
+    """
+
+    def __init__(self, iterate: Callable[[], tuple[int, int]], clock: Clock) -> None:
+        self.iterate, self.clock = iterate, clock
+        self.rounds = Rounds()
+        self.seconds: dict[str, float] = {}  # by section of the clock, in measured rounds only
+
+    def play(self, seconds: float) -> None:
+        """A round of about `seconds`, at least one rollout."""
+        self.clock.charge()
+        before = dict(self.clock.seconds)
+        wall, cpu = time.perf_counter(), time.process_time()
+        env_steps = entity_steps = 0
+        while not env_steps or time.perf_counter() - wall < seconds:
+            more = self.iterate()
+            env_steps, entity_steps = env_steps + more[0], entity_steps + more[1]
+        self.rounds.env_steps.append(env_steps)
+        self.rounds.entity_steps.append(entity_steps)
+        self.rounds.wall.append(time.perf_counter() - wall)
+        self.rounds.cpu.append(time.process_time() - cpu)
+        self.clock.charge()
+        for name, total in self.clock.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + total - before.get(name, 0.0)
+
+    def split(self, parts: dict[str, tuple[str, ...]]) -> dict[str, float]:
+        """Share of each part of the measured time, and of the rest; they add up to 1."""
+        total = sum(self.seconds.values())
+        shares = {name: sum(self.seconds.get(section, 0.0) for section in sections) / total for name, sections in parts.items()}
+        return {**shares, "rest": 1.0 - sum(shares.values())}
+
+
+def make_ours(config: TrainConfig, warm_up: int) -> tuple[Contestant, Trainer]:
+    """Our training, compiled and `warm_up` environment steps on."""
+    clock = Clock()
+    trainer = Trainer(config, clock)
+    size = config.ppo.num_games * config.ppo.rollout_steps
+
+    def iterate() -> tuple[int, int]:
+        trainer.step_iteration()
+        return size, trainer.rollout.acted
+
+    while trainer.env_steps < warm_up:
+        iterate()
+    return Contestant(iterate, clock), trainer
+
+
+def make_peer(config: TrainConfig, trainer: Trainer, turns: int) -> Contestant:
+    """`MaskablePPO` on the official engine, its games begun by the policy of `trainer`, which plays their first `turns` turns."""
+    from sb3_contrib import MaskablePPO
+
+    clock, ppo = Clock(), config.ppo
+    env = TeamVecEnv(MapPool(config.game(), range(1)), ppo.num_games, opening, SLOTS, config.reward, config.actions)
+    official = OfficialGames(
+        config.game(), ppo.num_games, opening, config.reward, config.actions, 0, lambda obs: trainer.policy.act(obs), turns, clock
+    )
+    padded: Any = env.padded
+    padded.games = official
+    size = ppo.num_games * ppo.rollout_steps
+    model = MaskablePPO(
+        "MultiInputPolicy",
+        env,
+        n_steps=ppo.rollout_steps,
+        batch_size=2 * size // ppo.minibatches,
+        n_epochs=ppo.epochs,
+        learning_rate=ppo.learning_rate,
+        gamma=ppo.gamma,
+        gae_lambda=ppo.gae_lambda,
+        clip_range=ppo.clip_coef,
+        ent_coef=ppo.ent_coef,
+        max_grad_norm=ppo.max_grad_norm,
+        seed=config.seed,
+        device="cpu",
+    )
+    update = model.train
+
+    def timed_update() -> None:
+        with clock("update"):
+            update()
+
+    model.train = timed_update  # pyright: ignore[reportAttributeAccessIssue]
+
+    def iterate() -> tuple[int, int]:
+        rows = official.rows_acted
+        model.learn(2 * size, reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
+        return size, official.rows_acted - rows
+
+    iterate()  # the first call resets the games, which plays the head start
+    return Contestant(iterate, clock)
+
+
+def rollout_memory(rollout: Rollout) -> dict[str, float]:
+    """Bytes that a rollout holds now, those of a row, and what they could become at most.
+
+    Boards are fixed by steps and games. Rows are as many as entities lived: room for them grows by half when it runs out and is
+    kept, so it stays below 1.5 times the largest rollout seen; no side has more than `MAX_FACTORIES + MAX_ROBOTS` rows a step.
+    """
+    boards = rollout.planes.nbytes + rollout.scalar.nbytes
+    room = len(rollout.reward)
+    row = (rollout.nbytes - boards) / room
+    most = 2 * rollout.games * (rollout.steps + 1) * (MAX_FACTORIES + MAX_ROBOTS)
+    return {"bytes": rollout.nbytes, "rows": rollout.count, "room": room, "row_bytes": row, "most_bytes": boards + 1.5 * most * row}
+
+
+def bench_train(
+    seconds: float = 10.0,
+    config: TrainConfig = PRESETS["demo"],
+    rounds: int = ROUNDS,
+    warm_up: int = WARM_UP,
+    head_start: int = HEAD_START,
+) -> dict[str, Any]:
+    """Train both for about `seconds` each, in turns.
+
+    Returns `env_steps_per_s`, `entity_steps_per_s`, `peer_env_steps_per_s`, `peer_entity_steps_per_s`, `ratio` (by the wall clock;
+    the median of the rounds' ratios), `ratio_cpu` (by processor time), `entities_per_env_step` and
+    `peer_entities_per_env_step`, `split` and `peer_split` (shares of time), `rollout_bytes`, `rollout` (see `rollout_memory`), `load`.
+    """
+    config = dataclasses.replace(config, device="cpu", threads=1)
+    ours, trainer = make_ours(config, warm_up)
+    peer = make_peer(config, trainer, head_start)
+    for _ in range(rounds):
+        ours.play(seconds / rounds)
+        peer.play(seconds / rounds)
+
+    def ratio(clock: str) -> float:
+        pairs = zip(ours.rounds.env_steps, getattr(ours.rounds, clock), peer.rounds.env_steps, getattr(peer.rounds, clock))
+        return statistics.median((n / t) / (peer_n / peer_t) for n, t, peer_n, peer_t in pairs)
+
+    memory = rollout_memory(trainer.rollout)
+    return {
+        "env_steps_per_s": ours.rounds.speed(),
+        "entity_steps_per_s": ours.rounds.speed("entity_steps"),
+        "peer_env_steps_per_s": peer.rounds.speed(),
+        "peer_entity_steps_per_s": peer.rounds.speed("entity_steps"),
+        "ratio": ratio("wall"),
+        "ratio_cpu": ratio("cpu"),
+        "env_steps_per_cpu_s": ours.rounds.speed("env_steps", "cpu"),
+        "peer_env_steps_per_cpu_s": peer.rounds.speed("env_steps", "cpu"),
+        "entities_per_env_step": sum(ours.rounds.entity_steps) / sum(ours.rounds.env_steps),
+        "peer_entities_per_env_step": sum(peer.rounds.entity_steps) / sum(peer.rounds.env_steps),
+        "split": ours.split(PARTS),
+        "peer_split": peer.split(PEER_PARTS),
+        "rollout_bytes": memory["bytes"],
+        "rollout": memory,
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def main(seconds: float = 10.0, **options: Any) -> dict[str, Any]:
+    """Measure, print, and return the numbers (see `bench_train`)."""
+    found = bench_train(seconds, **options)
+    print("Training on 48 x 48, demo preset, one thread each; medians of rounds in which both trained in turn.")
+    print(f"{'':42s} {'env steps/s':>12s} {'entity steps/s':>15s} {'entities a step':>16s}")
+    for name, key in (("ours", ""), ("MaskablePPO on the official engine", "peer_")):
+        speed, entity, entities = (found[key + what] for what in ("env_steps_per_s", "entity_steps_per_s", "entities_per_env_step"))
+        print(f"{name:42s} {speed:12,.0f} {entity:15,.0f} {entities:16.1f}")
+    print(f"ratio {found['ratio']:.1f} by the wall clock, {found['ratio_cpu']:.1f} by processor time; load average {found['load']:.1f}")
+    for name, key in (("ours", "split"), ("peer", "peer_split")):
+        print(f"time, {name}: " + ", ".join(f"{part} {share:.0%}" for part, share in found[key].items()))
+    memory = found["rollout"]
+    print(
+        f"A rollout holds {memory['bytes'] / 1e6:.1f} MB: {memory['rows']:,} rows in room for {memory['room']:,} "
+        f"at {memory['row_bytes']:,.0f} bytes each, and the boards. Room follows the entities that live; "
+        f"with every robot slot of the rules taken it would be {memory['most_bytes'] / 1e9:.1f} GB."
+    )
+    return found
+
+
+if __name__ == "__main__":
+    main()
