@@ -12,14 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agent.batch import Batch
-
-
-def linear(inputs: int, outputs: int, gain: float = 2**0.5) -> nn.Linear:
-    """Orthogonal weights, zero bias."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer
+from agent.layers import conv, linear
 
 
 def read_at(plane_feature: Tensor, side: Tensor, block: Tensor) -> Tensor:
@@ -92,13 +85,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = conv(channels, channels, 3)
+        self.second = conv(channels, channels, 3)
         self.squeeze = linear(channels, channels // 4)
         self.excite = linear(channels // 4, channels)
-        for conv in (self.first, self.second):
-            nn.init.orthogonal_(conv.weight, 2**0.5)
-            nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.second(F.relu(self.first(x)))
@@ -114,13 +104,11 @@ class PixelExtractor(nn.Module):
 
     def __init__(self, planes: int, scalars: int, width: int, channels: int, blocks: int):
         super().__init__()
-        self.first = nn.Conv2d(planes + scalars, channels, 1)
+        self.first = conv(planes + scalars, channels, 1)
         self.trunk = nn.Sequential(*[ResidualBlock(channels) for _ in range(blocks)])
         self.place = linear(channels, width)
         self.pooled = linear(channels, width)
         self.kind = nn.Embedding(3, width)
-        nn.init.orthogonal_(self.first.weight, 2**0.5)
-        nn.init.zeros_(self.first.bias)
 
     def forward(self, batch: Batch) -> Tensor:
         """Batch -> [M, width]."""

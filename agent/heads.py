@@ -14,6 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from agent.layers import linear
 from wrappers.action import (
     DIRECTIONS,
     KINDS,
@@ -47,9 +48,7 @@ class ActionHeads(nn.Module):
 
     def __init__(self, width: int, gain: float = 0.01):
         super().__init__()
-        self.linear = nn.Linear(width, LOGITS)
-        nn.init.orthogonal_(self.linear.weight, gain)
-        nn.init.zeros_(self.linear.bias)
+        self.linear = linear(width, LOGITS, gain)
 
     def forward(self, feature: Tensor) -> Tensor:
         return self.linear(feature)

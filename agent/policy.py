@@ -16,6 +16,7 @@ from agent.backbones.dense import DenseBackbone, DenseConfig
 from agent.batch import Batch, plane_block
 from agent.extractor import HybridExtractor, PixelExtractor
 from agent.heads import ActionHeads, Distribution
+from agent.layers import linear
 from wrappers.action import ActionConfig
 from wrappers.features import FACTORY_WIDTH, ROBOT_WIDTH
 from wrappers.observation import GRID, PLANES, SCALARS
@@ -82,9 +83,7 @@ class Policy(nn.Module):
         make_backbone, _ = BACKBONES[config.backbone]
         self.backbone = make_backbone(config.width, getattr(config, config.backbone))
         self.heads = ActionHeads(config.width)
-        self.value = nn.Linear(config.width, 1)
-        nn.init.orthogonal_(self.value.weight, 0.01)
-        nn.init.zeros_(self.value.bias)
+        self.value = linear(config.width, 1, 0.01)
         self.free = (True, True, sizes["resources"] > 1, sum(sizes["amounts"]) > 1)
         self.amounts: Tensor
         self.register_buffer("amounts", torch.tensor(sizes["amounts"], dtype=torch.bool), persistent=False)

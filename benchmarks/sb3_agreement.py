@@ -26,7 +26,7 @@ import tyro
 from torch import Tensor
 
 from agent.batch import Batch
-from agent.extractor import linear
+from agent.layers import linear
 from agent.opening import opening
 from agent.policy import Policy
 from engine.config import MAX_FACTORIES

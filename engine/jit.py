@@ -47,5 +47,5 @@ def jit(function: F) -> F:
         return function
     room = function.__module__.split(".")[0]
     # numba reads this when a function is decorated
-    setattr(numba.core.config, "CACHE_DIR", str(cache_root() / "compiled" / _digest(room)))  # noqa: B010 not in its stubs
+    setattr(numba.config, "CACHE_DIR", str(cache_root() / "compiled" / _digest(room)))  # noqa: B010  # pyright: ignore
     return cast(F, numba.njit(cache=True, nogil=True)(function))

@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 import torch
 
+from agent.policy import Policy, PolicyConfig, policy_sizes
+from engine.config import GameConfig
+from submission.opponents import make_act
 from training import checkpoint
 from training.config import PRESETS, PPOConfig, TrainConfig, from_dict, to_dict
-from training.evaluate import EVALUATION_SEEDS, Agent, evaluate, load_agent
+from training.evaluate import EVALUATION_SEEDS, Agent, Scripted, evaluate, load_agent
 from training.grouping import Parts
 from training.metrics import read_metrics
 from training.switchboard import PUBLISHED_ROWS
 from training.train import Trainer, TrainingError, run_to_resume, train
+from wrappers.action import ActionConfig
 
 torch.set_num_threads(1)
 
@@ -209,3 +213,38 @@ def test_ctrl_c_saves_and_resumes(tmp_path):
     stored = checkpoint.load(run, which="latest")
     assert stored.step > 0
     assert [m["step"] for m in read_metrics(run)][-1] == stored.step
+
+
+def test_an_agent_that_builds_nothing_loses_to_the_miner_from_either_side():
+    actions = ActionConfig.survival(build_heavy=False)
+    agent = Agent(Policy(PolicyConfig(), policy_sizes(actions)), actions)
+    seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + 2)
+    result = evaluate(agent, GameConfig.for_map_size(48), seeds, opponent=Scripted(lambda: make_act("miner")))
+    assert [game.result for game in result.games] == [-1, 1]  # it is player_0 in the first game, player_1 in the second
+    assert [game.factories[game.game % 2] for game in result.games] == [0, 0]
+    assert min(game.factories[1 - game.game % 2] for game in result.games) > 0
+    assert result.scores["win_rate"] == 0 and result.scores["finished"] == 0 and result.scores["ice_transferred"] == 0
+
+
+def test_cut_values_are_those_of_the_same_entities_in_the_final_states():
+    trainer = Trainer(dataclasses.replace(SMALL, max_turns=8))
+    seen = {}
+    reset_done = trainer.env.reset_done
+
+    def remember():
+        if trainer.env.over.all():
+            obs = trainer.env.obs
+            with torch.no_grad():
+                _, value = trainer.policy(trainer.policy.batch(obs))
+            seen.update({(int(s), int(i)): float(v) for s, i, v in zip(obs.side, obs.ident, value)})
+        return reset_done()
+
+    trainer.env.reset_done = remember
+    trainer.collect()
+    rollout = trainer.rollout
+    rows = rollout.rows()
+    last = np.flatnonzero(rows.step == rollout.steps - 1)
+    assert rollout.truncated[-1].all() and len(seen) > 4
+    for row in last:
+        key = (int(rows.side[row]), int(rows.ident[row]))
+        assert rollout.cut_value[row] == pytest.approx(seen.get(key, 0.0), abs=1e-6)

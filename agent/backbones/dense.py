@@ -8,6 +8,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from agent.backbones import Entities
+from agent.layers import linear
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,7 @@ class DenseBackbone(nn.Module):
 
     def __init__(self, width: int, config: DenseConfig):
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(width, width) for _ in range(config.layers)])
-        for layer in self.layers:
-            nn.init.orthogonal_(layer.weight, 2**0.5)
-            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList([linear(width, width) for _ in range(config.layers)])
 
     def forward(self, feature: Tensor, entities: Entities) -> Tensor:
         """[M, H] -> [M, H]."""
