@@ -169,31 +169,31 @@ def test_config_round_trip_and_unknown_keys():
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_always_resumes_and_ends_the_same(tmp_path):
-    command = [sys.executable, "main.py", "train", "--env-steps", "1536", "--eval-every", "0", "--eval-maps", "1", "--train-maps", "4"]
-    command += ["--checkpoint-every", "128", "--ppo.num-games", "4", "--ppo.rollout-steps", "8", "--device", "cpu"]
+def test_killed_at_ten_random_moments_it_always_resumes_and_ends_the_same(tmp_path):
+    command = [sys.executable, "main.py", "train", "--env-steps", "16384", "--eval-every", "0", "--eval-maps", "1", "--train-maps", "4"]
+    command += ["--checkpoint-every", "256", "--ppo.num-games", "4", "--ppo.rollout-steps", "8", "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--run-dir", str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
     generator = np.random.default_rng(0)
     run = tmp_path / "killed"
-    kills = 0
-    for _ in range(40):
-        resume = ["--resume"] if list(run.glob("step-*")) else []
-        process = subprocess.Popen(
-            [*command, "--run-dir", str(run), *resume], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        try:
-            process.communicate(timeout=float(generator.uniform(3, 12)) if kills < 10 else 600)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            kills += 1
-            continue
-        assert process.returncode == 0
-        break
-    assert kills >= 3
+    metrics = run / "metrics.jsonl"
+    for kill in range(11):
+        argv = [*command, "--run-dir", str(run), *(["--resume"] if list(run.glob("step-*")) else [])]
+        process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if kill == 10:  # let it end
+            output, _ = process.communicate(timeout=600)
+            assert process.returncode == 0, output.decode()
+            break
+        if kill >= 2:  # the first two may be killed before they have begun to train
+            before = metrics.stat().st_mtime_ns if metrics.exists() else 0
+            while process.poll() is None and not (metrics.exists() and metrics.stat().st_mtime_ns != before):
+                time.sleep(0.01)
+        time.sleep(generator.uniform(0, 1))
+        assert process.poll() is None, process.communicate()[0].decode()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     whole, killed = (checkpoint.load(tmp_path / name, which="latest") for name in ("whole", "killed"))
-    assert whole.step == killed.step
+    assert whole.step == killed.step == 16384
     for name, tensor in whole.policy_state.items():
         assert torch.equal(tensor, killed.policy_state[name]), name
 
