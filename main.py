@@ -102,7 +102,11 @@ def scripted_opponent(name: str) -> Any:
     from submission.opponents import make_act, names
     from training.evaluate import Scripted
 
-    return Scripted(lambda: make_act(name)) if name in names() else name
+    if name in names():
+        return Scripted(lambda: make_act(name))
+    if name != "latest" and not Path(name).exists():
+        raise UsageError(f"Opponent {name!r} does not exist; accepted are {', '.join(names())}, a checkpoint, a run folder, and latest.")
+    return name
 
 
 # -------------------------------------------------------------------------------------------------------- package, play
@@ -236,7 +240,7 @@ def demo(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="lux-demo-") as folder:
         extract(tarball, Path(folder))
         result = play_shown(folder, "miner", 7, config.map_size, args.run_dir / "replay.json.gz", args.run_dir / "logs")
-    print_scores(scores, f"32 unseen maps, after {seconds:.0f} s of training")
+    print_scores(scores, f"32 unseen maps, {seconds:.0f} s of training")
     print_match(result, names=("trained agent", "miner"))
     for what, path in (("run", args.run_dir), ("submission", tarball), ("replay", args.run_dir / "replay.json.gz")):
         print(f"{what:>12}  {path}")

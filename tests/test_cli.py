@@ -52,6 +52,8 @@ def test_help_of_a_verb(verb):
         (["train", "--map-size", "7"], "map_size is 7; accepted are 12 to 64"),
         (["train", "--resume", "--run-dir", "nowhere"], "nowhere is no folder"),
         (["evaluate", "nowhere"], "nowhere is no folder"),
+        (["evaluate", "latest", "--opponent", "nobody"], "Opponent 'nobody' does not exist; accepted are idle, miner"),
+        (["evaluate", "latest"], "There is no run with a checkpoint"),
         (["package", "nowhere"], "nowhere is no folder"),
         (["play", "idle", "nobody"], "Player 'nobody' does not exist"),
         (["play", "idle", "idle", "--map-size", "7"], "The map size is 7; accepted are 12 to 64"),
