@@ -222,7 +222,9 @@ def test_children_of_a_bot_end_with_the_match(tmp_path: Path, other: Path) -> No
 
 def test_an_interrupted_match_leaves_no_process(tmp_path: Path, other: Path) -> None:
     bot = passive(tmp_path, fault="time.sleep(1000)")
-    code = f"from submission.match import play_match; play_match({str(bot)!r}, {str(other)!r}, seed=1, overage=500)"
+    # a shell's background job ignores Ctrl-C, and so would a runner that it starts
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from submission.match import play_match; "
+    code += f"play_match({str(bot)!r}, {str(other)!r}, seed=1, overage=500)"
     runner = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)
     pids = (tmp_path / "bot.py.pid", other.parent / "bot.py.pid")
     deadline = time.time() + 20
