@@ -95,7 +95,7 @@ def started(config: GameConfig, seed: int, kind: str, rng: np.random.Generator, 
 def test_streams(kind: str, size: str):
     rng = np.random.default_rng([len(kind), len(size)])
     pair = started(CONFIGS[size], 100 + len(kind), kind, rng)
-    played = pair.play(KINDS[kind][0], rng, 120)
+    played = pair.play(KINDS[kind][0], rng, 180)
     assert played >= 60, f"the game ended after {played} turns; the stream is meant to last"
 
 
