@@ -40,7 +40,7 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, torch.Tensor):
         return a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, (np.ndarray, np.generic)) and a.dtype.names:  # by field: the bytes between fields mean nothing
-        return a.dtype == b.dtype and all(equal(np.asarray(a[name]), np.asarray(b[name])) for name in a.dtype.names)
+        return a.dtype == b.dtype and all(equal(np.asarray(a)[name], np.asarray(b)[name]) for name in a.dtype.names)
     if isinstance(a, (np.ndarray, np.generic)):
         return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
     return a == b
