@@ -128,7 +128,8 @@ def _check_policy(source: PlayableCheckpoint) -> None:
         policy = Policy.from_config(source.policy)
         policy.load_state_dict({key: torch.from_numpy(array) for key, array in source.weights.items()})
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise ValueError(f"Checkpoint {source.folder} does not fit this version: {' '.join(str(error).split())}") from error
+        what = f"its config has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ValueError(f"Checkpoint {source.folder} does not fit this version: {what}") from error
 
 
 def collect_modules(entries: Iterable[str] = ENTRIES) -> dict[str, str]:
