@@ -16,9 +16,9 @@ class Batch(NamedTuple):
     slot: Tensor  # [M] int64
     kind: Tensor  # [M] int64, 0 factory, 1 light, 2 heavy
     home: Tensor  # [M] int64, slot of the home factory
-    block: Tensor  # [M] int64, cell of `planes` that the entity is in, x * P + y
+    block: Tensor  # [M] int64, cell of the P x P map that the entity is in, x * P + y
     mask: Tensor  # [M] int64, legal actions as bits
-    planes: Tensor  # [B, C, P, P] float32
+    planes: Tensor  # [B, ...] float32, the map as the extractor's `arrange` makes it of [B, C, P, P]
     scalar: Tensor  # [B, G] float32
     robots: Tensor  # [r] int64, the rows that are robots; given, since a GPU would let the host wait for their number
     factories: Tensor  # [f] int64, the rows that are factories

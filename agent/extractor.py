@@ -33,30 +33,18 @@ class EntityInput(nn.Module):
 
     def forward(self, feature: Tensor, robots: Tensor, factories: Tensor) -> Tensor:
         """[M, D], and which rows are robots [r] and factories [f] -> [M, outputs]."""
-        robot_part = self.robot(feature[robots])
-        factory_part = self.factory(feature[factories, : self.factory_width])
-        out = torch.zeros(len(feature), self.outputs, dtype=robot_part.dtype, device=feature.device)
-        return out.index_copy(0, robots, robot_part).index_copy(0, factories, factory_part)
-
-
-class Patches(nn.Module):
-    """Every 2 x 2 cells become one, by one linear layer: a convolution of stride 2, as a product of matrices (faster on a CPU)."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.layer = linear(4 * inputs, outputs)
-
-    def forward(self, plane: Tensor) -> Tensor:
-        """[B, P, P, inputs] -> [B, P / 2, P / 2, outputs], not negative."""
-        sides, size, _, inputs = plane.shape
-        patches = plane.reshape(sides, size // 2, 2, size // 2, 2, inputs).transpose(2, 3)
-        return F.relu(self.layer(patches.reshape(sides, size // 2, size // 2, 4 * inputs)))
+        robot_part = self.robot(feature.index_select(0, robots))
+        factory_part = self.factory(feature[:, : self.factory_width].index_select(0, factories))
+        place = torch.empty(len(feature), dtype=torch.long, device=feature.device)
+        place[torch.cat([robots, factories])] = torch.arange(len(feature), device=feature.device)
+        return torch.cat([robot_part, factory_part]).index_select(0, place)
 
 
 class HybridExtractor(nn.Module):
     """The downsampled map through two layers of patches, read out at the entity's place and pooled, with the team's state.
 
-    The map part ends in one addition to the entity's first layer, so its cost an entity is one readout.
+    A layer turns every 2 x 2 cells into one: a convolution of stride 2, as a product of matrices (faster on a CPU). The map
+    part ends in one addition to the entity's first layer, so its cost an entity is one readout.
     """
 
     SHRINK = 4  # by the two layers together
@@ -64,20 +52,27 @@ class HybridExtractor(nn.Module):
     def __init__(self, planes: int, plane_size: int, scalars: int, entity_width: int, factory_width: int, width: int, channels: int):
         super().__init__()
         self.plane_size = plane_size
-        self.first = Patches(planes, channels)
-        self.second = Patches(channels, 2 * channels)
+        self.first = linear(4 * planes, channels)
+        self.second = linear(4 * channels, 2 * channels)
         self.entity = EntityInput(entity_width, factory_width, width)
         self.place = linear(2 * channels, width)
         self.team = linear(2 * channels + scalars, width)
 
+    def arrange(self, planes: Tensor) -> Tensor:
+        """[B, C, P, P] -> [B, (P / 4) ** 2, 4, 4 C]: patches of patches, which both layers then read without moving anything."""
+        sides, channels, size, _ = planes.shape
+        size //= self.SHRINK
+        nested = planes.reshape(sides, channels, size, 2, 2, size, 2, 2).permute(0, 2, 5, 3, 6, 4, 7, 1)
+        return nested.reshape(sides, size * size, 4, 4 * channels)
+
     def forward(self, batch: Batch) -> Tensor:
         """Batch -> [M, width]."""
-        plane = self.second(self.first(batch.planes.permute(0, 2, 3, 1)))
+        plane = F.relu(self.second(F.relu(self.first(batch.planes)).flatten(2)))
         size = self.plane_size // self.SHRINK
         block = batch.block // self.plane_size // self.SHRINK * size + batch.block % self.plane_size // self.SHRINK
-        place = self.place(plane.reshape(-1, plane.shape[-1]))[batch.side * size * size + block]
-        team = self.team(torch.cat([plane.mean((1, 2)), batch.scalar], 1))
-        return (self.entity(batch.feature, batch.robots, batch.factories) + place + team[batch.side]).tanh()
+        place = self.place(plane.flatten(0, 1).index_select(0, batch.side * size * size + block))
+        team = self.team(torch.cat([plane.mean(1), batch.scalar], 1))
+        return (self.entity(batch.feature, batch.robots, batch.factories) + place + team.index_select(0, batch.side)).tanh()
 
 
 class ResidualBlock(nn.Module):
@@ -109,6 +104,10 @@ class PixelExtractor(nn.Module):
         self.place = linear(channels, width)
         self.pooled = linear(channels, width)
         self.kind = nn.Embedding(3, width)
+
+    def arrange(self, planes: Tensor) -> Tensor:
+        """[B, C, P, P] as they are."""
+        return planes
 
     def forward(self, batch: Batch) -> Tensor:
         """Batch -> [M, width]."""

@@ -54,14 +54,23 @@ class ActionHeads(nn.Module):
         return self.linear(feature)
 
 
-def unpack_mask(mask: Tensor) -> Tensor:
-    """[M] int64 bits to [M, MASK_BITS] bool."""
-    bits = torch.arange(MASK_BITS, device=mask.device)
+def unpack_mask(mask: Tensor, first: int = 0, count: int = MASK_BITS) -> Tensor:
+    """[M] int64 bits to [M, count] bool, from bit `first` on."""
+    bits = torch.arange(first, first + count, device=mask.device)
     return (mask[:, None] >> bits) & 1 > 0
 
 
 def _masked_log_softmax(logits: Tensor, legal: Tensor) -> Tensor:
     return F.log_softmax(logits.masked_fill(~legal, float("-inf")), dim=-1)
+
+
+def _uses(index: int, kind: Tensor) -> Tensor:
+    """[M] bool, whether the chosen kinds [M] have a factor 1 (direction), 2 (resource) or 3 (amount)."""
+    used = kind == TRANSFER
+    if index == 1:
+        return used | (kind == MOVE)
+    used = used | (kind == PICKUP)
+    return used | (kind == RECHARGE) if index == 3 else used
 
 
 def _entropy(log_p: Tensor, legal: Tensor) -> Tensor:
@@ -79,42 +88,45 @@ class Distribution:
     """
 
     def __init__(self, logits: Tensor, mask: Tensor, amounts: Tensor, free: tuple = (True,) * FACTORS):
-        self.free = free
-        parts = logits.float().split(_WIDTHS, dim=-1)
-        self.kind_logits, self.move_logits, self.transfer_logits = parts[:3]
-        self.resource_logits, self.amount_logits = parts[3:5], parts[5:7]
-        self.legal = unpack_mask(mask)
+        self.logits = logits.float()
+        self.mask = mask
         self.amounts = amounts
+        self.free = free
 
     def factor(self, index: int, action: Tensor) -> tuple:
         """Logits [M, n] and legality [M, n] of factor `index`, given the factors before it in `action [M, 4]`."""
-        legal = self.legal
+        kinds, moves, transfers, *others = self.logits.split(_WIDTHS, dim=-1)
         if index == 0:
-            return self.kind_logits, legal[:, :KINDS]
-        moves = (action[:, 0] == MOVE)[:, None]
-        transfers = (action[:, 0] == TRANSFER)[:, None]
-        picks = (action[:, 0] == PICKUP)[:, None]
-        by_direction = legal[:, TRANSFER_BIT : TRANSFER_BIT + DIRECTIONS * RESOURCES].view(-1, DIRECTIONS, RESOURCES)
+            return kinds, unpack_mask(self.mask, 0, KINDS)
+        is_transfer = (action[:, 0] == TRANSFER)[:, None]
         if index == 1:
-            logits = torch.where(transfers, self.transfer_logits, self.move_logits)
-            allowed = torch.where(transfers, by_direction.any(-1), legal[:, MOVE_BIT : MOVE_BIT + DIRECTIONS] & moves)
-            used = moves | transfers
+            logits = torch.where(is_transfer, transfers, moves)
+            allowed = torch.where(is_transfer, self.transferable().any(-1), unpack_mask(self.mask, MOVE_BIT, DIRECTIONS))
         elif index == 2:
-            chosen = by_direction.gather(1, action[:, 1, None, None].expand(-1, 1, RESOURCES))[:, 0]
-            logits = torch.where(transfers, self.resource_logits[0], self.resource_logits[1])
-            allowed = torch.where(transfers, chosen, legal[:, PICKUP_BIT : PICKUP_BIT + RESOURCES] & picks)
-            used = transfers | picks
+            chosen = self.transferable().gather(1, action[:, 1, None, None].expand(-1, 1, RESOURCES))[:, 0]
+            logits = torch.where(is_transfer, others[0], others[1])
+            allowed = torch.where(is_transfer, chosen, unpack_mask(self.mask, PICKUP_BIT, RESOURCES))
         else:
-            logits = torch.where(transfers, self.amount_logits[0], self.amount_logits[1])
-            used = transfers | picks | (action[:, 0] == RECHARGE)[:, None]
-            allowed = self.amounts & used
+            logits = torch.where(is_transfer, others[2], others[3])
+            allowed = self.amounts.expand(logits.shape)
         first = torch.arange(logits.shape[1], device=logits.device) == 0
-        return logits, torch.where(used, allowed, first)
+        return logits, torch.where(_uses(index, action[:, 0])[:, None], allowed, first)
+
+    def transferable(self) -> Tensor:
+        """[M, DIRECTIONS, RESOURCES] bool."""
+        return unpack_mask(self.mask, TRANSFER_BIT, DIRECTIONS * RESOURCES).view(-1, DIRECTIONS, RESOURCES)
+
+    def choosers(self, index: int, action: Tensor) -> Tensor:
+        """[r] int64, the rows that have a choice in factor `index`; to the others it adds exactly nothing."""
+        if index > 0:
+            return _uses(index, action[:, 0]).nonzero()[:, 0]
+        kinds = self.mask & (1 << KINDS) - 1
+        return (kinds & kinds - 1).nonzero()[:, 0]  # more than one bit
 
     def sample(self, generator: torch.Generator | None = None, greedy: bool = False) -> tuple:
         """Actions [M, 4] int64 and their log-probs [M]."""
-        rows = self.kind_logits.shape[0]
-        device = self.kind_logits.device
+        rows = self.logits.shape[0]
+        device = self.logits.device
         action = torch.zeros(rows, FACTORS, dtype=torch.long, device=device)
         log_prob = torch.zeros(rows, device=device)
         for index in range(FACTORS):
@@ -140,8 +152,11 @@ class Distribution:
         for index in range(FACTORS):
             if not self.free[index]:
                 continue
-            logits, allowed = self.factor(index, action)
+            rows = self.choosers(index, action)
+            part = Distribution(self.logits.index_select(0, rows), self.mask[rows], self.amounts)
+            chosen = action[rows]
+            logits, allowed = part.factor(index, chosen)
             log_p = _masked_log_softmax(logits, allowed)
-            log_prob = log_prob + log_p.gather(1, action[:, index, None])[:, 0]
-            entropy = entropy + _entropy(log_p, allowed)
+            log_prob = log_prob.index_add(0, rows, log_p.gather(1, chosen[:, index, None])[:, 0])
+            entropy = entropy.index_add(0, rows, _entropy(log_p, allowed))
         return ActionTerms(log_prob, entropy)

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Dict
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
 
-from agent.backbones import Entities
+from agent.backbones import Entities, Experience, linear_stats
+from agent.backbones.adaps import AdapsBackbone, AdapsConfig
+from agent.backbones.bun import BUNBackbone, BUNConfig
+from agent.backbones.communication import CommunicationBackbone, CommunicationConfig
 from agent.backbones.dense import DenseBackbone, DenseConfig
 from agent.batch import Batch, plane_block
 from agent.extractor import HybridExtractor, PixelExtractor
 from agent.heads import ActionHeads, Distribution
 from agent.layers import linear
+from agent.sparse import SparseConfig, sparsify
 from wrappers.action import ActionConfig
-from wrappers.features import FACTORY_WIDTH, ROBOT_WIDTH
+from wrappers.features import FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
 from wrappers.observation import GRID, PLANES, SCALARS
 
-BACKBONES = {"dense": (DenseBackbone, DenseConfig)}
+BACKBONES = {
+    "dense": (DenseBackbone, DenseConfig),
+    "bun": (BUNBackbone, BUNConfig),
+    "communication": (CommunicationBackbone, CommunicationConfig),
+    "adaps": (AdapsBackbone, AdapsConfig),
+}
 EXTRACTORS = ("hybrid", "pixel")
+SAYS_KIND = (0, ROBOT_NAMES.index("crop_blocked[-2,-2]"))  # columns that tell factories, lights and heavies apart: all but the crop
 
 
 @dataclass(frozen=True)
@@ -39,13 +49,21 @@ class PolicyConfig:
     """Channels of the map encoder."""
     blocks: int = 4
     """Residual blocks of the pixel trunk."""
+    sparsity: float = 0.0
+    """Share of absent weights in the linear layers of extractor and backbone (dynamic sparse training); 0 is dense."""
     dense: DenseConfig = field(default_factory=DenseConfig)
+    bun: BUNConfig = field(default_factory=BUNConfig)
+    communication: CommunicationConfig = field(default_factory=CommunicationConfig)
+    adaps: AdapsConfig = field(default_factory=lambda: AdapsConfig(hidden_features=SAYS_KIND))
+    sparse: SparseConfig = field(default_factory=SparseConfig)
 
     def __post_init__(self) -> None:
         if self.extractor not in EXTRACTORS:
             raise ValueError("extractor is {!r}; accepted are {}.".format(self.extractor, ", ".join(EXTRACTORS)))
         if self.backbone not in BACKBONES:
             raise ValueError("backbone is {!r}; accepted are {}.".format(self.backbone, ", ".join(sorted(BACKBONES))))
+        if not 0 <= self.sparsity < 1:
+            raise ValueError(f"sparsity is {self.sparsity}; accepted is 0 up to, but not including, 1.")
 
 
 def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), map_size: int = 48) -> Dict[str, Any]:
@@ -59,6 +77,14 @@ def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), m
         "amounts": actions.amounts_offered(),
         "resources": max(len(actions.transfer), len(actions.pickup)),
     }
+
+
+class Output(NamedTuple):
+    """What the policy says of M rows."""
+
+    logits: Tensor  # [M, LOGITS]
+    value: Tensor  # [M] float32
+    fields: Dict[str, Tensor]  # of `Policy.fields`, [M, width] each; to be stored when acting
 
 
 class Policy(nn.Module):
@@ -82,6 +108,8 @@ class Policy(nn.Module):
             )
         make_backbone, _ = BACKBONES[config.backbone]
         self.backbone = make_backbone(config.width, getattr(config, config.backbone))
+        body = nn.ModuleList([self.extractor, self.backbone])  # the heads stay dense: they are small and everything passes them
+        self.topology = sparsify(body, config.sparsity, config.sparse) if config.sparsity else None
         self.heads = ActionHeads(config.width)
         self.value = linear(config.width, 1, 0.01)
         self.free = (True, True, sizes["resources"] > 1, sum(sizes["amounts"]) > 1)
@@ -96,6 +124,8 @@ class Policy(nn.Module):
         for name, (_, make_config) in BACKBONES.items():
             if name in values:
                 values[name] = make_config(**values[name])
+        if "sparse" in values:
+            values["sparse"] = SparseConfig(**values["sparse"])
         return cls(PolicyConfig(**values), sizes)
 
     def full_config(self) -> Dict[str, Any]:
@@ -104,11 +134,44 @@ class Policy(nn.Module):
         values["sizes"] = self.sizes
         return values
 
-    def forward(self, batch: Batch) -> tuple:
-        """Logits [M, LOGITS] and values [M]."""
+    def load_state_dict(self, state_dict: Any, strict: bool = True, **options: Any) -> Any:
+        """As of every module; a state that is another policy's is a `ValueError` in a sentence."""
+        try:
+            return super().load_state_dict(state_dict, strict, **options)
+        except RuntimeError as error:
+            odd = sorted(set(self.state_dict()) ^ set(state_dict))
+            what = f"{odd[0]} and {len(odd) - 1} more tensors are in one and not in the other." if odd else str(error)
+            name = f"backbone {self.config.backbone} and sparsity {self.config.sparsity:g}"
+            raise ValueError(f"The weights are not those of a policy with {name}: {what}") from error
+
+    @property
+    def fields(self) -> Dict[str, int]:
+        """What acting makes and learning must see again: name and width."""
+        return self.backbone.fields
+
+    def forward(self, batch: Batch, stored: Optional[Dict[str, Tensor]] = None) -> Output:
+        """The policy's output; when learning, `stored` holds the `fields` that acting returned for these rows."""
         entities = Entities(batch.side, batch.slot, batch.kind, batch.home, len(batch.scalar))
-        feature = self.backbone(self.extractor(batch), entities)
-        return self.heads(feature), self.value(feature)[:, 0].float()
+        feature, fields = self.backbone(self.extractor(batch), entities, stored)
+        return Output(self.heads(feature), self.value(feature)[:, 0].float(), fields)
+
+    def after_backward(self) -> None:
+        """After a backward pass, gradients averaged over the ranks and not clipped yet (see `agent.backbones`)."""
+        self.backbone.after_backward()
+        if self.topology is not None:
+            self.topology.after_backward()
+
+    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> None:
+        """Between two iterations of PPO (see `agent.backbones`)."""
+        self.backbone.between_iterations(progress, optimizer, experience)
+        if self.topology is not None:
+            self.topology.between_iterations(progress, optimizer)
+
+    def stats(self) -> Dict[str, float]:
+        """The backbone's figures, and of the whole policy the weights that are present and the density of its linear layers."""
+        whole = linear_stats(self)
+        stats = {**self.backbone.stats(), "policy_parameters": whole["parameters"], "policy_density": whole["density"]}
+        return {**stats, **self.topology.stats()} if self.topology is not None else stats
 
     def distribution(self, logits: Tensor, mask: Tensor) -> Distribution:
         """What the policy may choose for rows with these logits and mask bits."""
@@ -130,7 +193,7 @@ class Policy(nn.Module):
             home=index(obs.home),
             block=plane_block(cell, obs.map_size, self.sizes["plane_size"]),
             mask=torch.from_numpy(obs.mask[:rows]),
-            planes=torch.from_numpy(obs.planes),
+            planes=self.extractor.arrange(torch.from_numpy(obs.planes)),
             scalar=torch.from_numpy(obs.scalar),
             robots=torch.from_numpy(np.flatnonzero(obs.kind[:rows] != 0)),
             factories=torch.from_numpy(np.flatnonzero(obs.kind[:rows] == 0)),
@@ -140,6 +203,5 @@ class Policy(nn.Module):
     def act(self, obs: Any, generator: torch.Generator | None = None, greedy: bool = False) -> np.ndarray:
         """Actions [M, 4] int64 for the rows of an observation."""
         batch = self.batch(obs).to(self.amounts.device)
-        logits, _ = self(batch)
-        action, _ = self.distribution(logits, batch.mask).sample(generator, greedy)
+        action, _ = self.distribution(self(batch).logits, batch.mask).sample(generator, greedy)
         return action.cpu().numpy()

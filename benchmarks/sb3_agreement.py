@@ -25,10 +25,11 @@ import torch.nn as nn
 import tyro
 from torch import Tensor
 
+from agent.backbones import Backbone
 from agent.batch import Batch
 from agent.layers import linear
 from agent.opening import opening
-from agent.policy import Policy
+from agent.policy import Output, Policy
 from engine.config import MAX_FACTORIES
 from engine.maps import MapPool
 from training.config import PPOConfig, TrainConfig
@@ -200,8 +201,8 @@ class ChoiceDistribution:
         return self.log_p.gather(1, action[:, :1])[:, 0], entropy
 
 
-class MLP(nn.Module):
-    """The stock policy's network, with the interface of `agent.policy.Policy`; parameters are in the stock order."""
+class MLP(Backbone):
+    """The stock policy's network, with the interface of `agent.policy.Policy` and a backbone's hooks; parameters are in the stock order."""
 
     def __init__(self, choices: int) -> None:
         super().__init__()
@@ -210,15 +211,24 @@ class MLP(nn.Module):
         self.action = linear(64, choices, 0.01)
         self.value = linear(64, 1, 1.0)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, stored: dict[str, Tensor] | None = None) -> Output:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Logits [M, choices] and values [M]."""
         seen = torch.cat([batch.feature, batch.scalar[batch.side]], 1)
-        return self.action(self.pi(seen)), self.value(self.vf(seen))[:, 0]
+        return Output(self.action(self.pi(seen)), self.value(self.vf(seen))[:, 0], {})
 
     def distribution(self, logits: Tensor, mask: Tensor) -> ChoiceDistribution:
         return ChoiceDistribution(logits, mask)
 
     batch = Policy.batch  # observations become tensors as they do for the game's own policy
+
+    @property
+    def extractor(self) -> MLP:
+        """Who arranges the planes of a batch."""
+        return self
+
+    def arrange(self, planes: Tensor) -> Tensor:
+        """As they are; the stock network does not look at them."""
+        return planes
 
 
 def make_trainer(setting: Setting, seed: int) -> Trainer:

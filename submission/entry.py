@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from agent.compact import load_play_state, whole
 from agent.opening import opening
 from agent.policy import Policy
 from submission.protocol import FACTION
+from submission.thoughts import recorder
 from wrappers.action import ActionConfig, write_orders
 from wrappers.judge import PLAYERS, JudgeGame
 from wrappers.observation import Observation, observe_side
@@ -33,9 +35,9 @@ def load(folder: str = PACKAGE) -> tuple[Policy, Any, bool]:
     with open(os.path.join(folder, "config.json")) as file:
         config = json.load(file)
     with np.load(os.path.join(folder, "weights.npz"), allow_pickle=False) as archive:
-        state = {name: torch.from_numpy(archive[name]) for name in archive.files}
+        state = whole({name: archive[name] for name in archive.files})
     policy = Policy.from_config(config["policy"])
-    policy.load_state_dict(state)
+    load_play_state(policy, state)
     policy.eval()
     return policy, ActionConfig(**config["actions"]).rules(), config["greedy"]
 
@@ -59,6 +61,7 @@ class Player:
         self.judge = JudgeGame(env_cfg)
         self.observation = Observation(1, self.policy.sizes["plane_size"])
         self.generator = torch.Generator().manual_seed(self.player)
+        self.recorder = recorder(player)
         self.errors = 0
 
     def act(self, obs: dict[str, Any], remaining_overage: float) -> dict[str, Any]:
@@ -81,8 +84,10 @@ class Player:
             seen = self.observation
             observe_side(game, rules, self.action_rules, judge.static, self.player, seen)
             if seen.rows > 0:
-                with torch.no_grad():
+                if self.recorder is None:
                     action = self.policy.act(seen, self.generator, self.greedy)
+                else:
+                    action = self.recorder.act(self.policy, int(game.env_steps), seen, self.generator, self.greedy)
                 write_orders(game, rules, self.player, seen.slot, action, judge.orders)
         return judge.actions(self.player)
 

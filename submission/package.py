@@ -21,13 +21,19 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agent.compact import compact, play_state
 from agent.stored import POLICY, CheckpointError, read_header, read_policy, read_whole, resolve
 from submission.python37 import problems
 from submission.replay import write_whole
+
+if TYPE_CHECKING:
+    import torch
+
+    from agent.policy import Policy
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = Path(__file__).resolve().with_name("template_main.py")
@@ -45,12 +51,12 @@ SIZE_LIMIT = 100 * 10**6  # bytes, the judge's limit for a submission
 
 @dataclass(frozen=True)
 class PlayableCheckpoint:
-    """`policy` and `actions` as plain values, weights as arrays by name."""
+    """`policy` and `actions` as plain values, the state of the policy by name."""
 
     folder: Path
     policy: dict[str, Any]
     actions: dict[str, Any]
-    weights: dict[str, np.ndarray]
+    state: dict[str, torch.Tensor]
 
 
 def read_checkpoint(folder: Path) -> PlayableCheckpoint:
@@ -61,13 +67,12 @@ def read_checkpoint(folder: Path) -> PlayableCheckpoint:
     for key in ("policy", "actions"):
         if not isinstance(config.get(key), dict):
             raise CheckpointError(f"The config of {folder} has no {key!r}, so it is no checkpoint of an agent.")
-    weights = {name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in sorted(state.items())}
-    return PlayableCheckpoint(folder, config["policy"], config["actions"], weights)
+    return PlayableCheckpoint(folder, config["policy"], config["actions"], state)
 
 
 @dataclass(frozen=True)
 class PackageReport:
-    """What was packaged; `parameters` are the numbers in the policy."""
+    """What was packaged; `parameters` are the weights of the policy, absent ones of a sparse layer not counted."""
 
     path: str
     checkpoint: str
@@ -96,12 +101,12 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
     if not output.name.endswith((".tar.gz", ".tgz")):
         raise ValueError(f"The package {output} must be named .tar.gz.")
     source = read_checkpoint(resolve(checkpoint))
-    _check_policy(source)
+    policy = _build_policy(source)
     sources = dict(sorted(collect_modules().items()))
     config = {"policy": source.policy, "actions": source.actions, "greedy": greedy}
     data = {
         "config.json": json.dumps(config, indent=2, sort_keys=True).encode(),
-        "weights.npz": npz_bytes(source.weights),
+        "weights.npz": npz_bytes(compact(play_state(policy))),
     }
     name = package_name(sources, data)
     files = {f"{name}/{path}": relative_imports(text, path).encode() for path, text in sources.items()}
@@ -112,24 +117,22 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
     if len(archive) > SIZE_LIMIT:
         raise ValueError(f"The package has {len(archive)} bytes; the judge accepts at most {SIZE_LIMIT}.")
     write_whole(output, archive)
-    parameters = sum(array.size for array in source.weights.values())
-    return PackageReport(str(output), str(source.folder), name, len(archive), len(files), parameters)
+    return PackageReport(str(output), str(source.folder), name, len(archive), len(files), int(policy.stats()["policy_parameters"]))
 
 
-def _check_policy(source: PlayableCheckpoint) -> None:
-    """Builds the policy and the action config once, so that a checkpoint of another version is refused here."""
-    import torch
-
+def _build_policy(source: PlayableCheckpoint) -> Policy:
+    """The policy; a checkpoint of another version is refused here, and so is one whose action config is."""
     from agent.policy import Policy
     from wrappers.action import ActionConfig
 
     try:
         ActionConfig(**source.actions)
         policy = Policy.from_config(source.policy)
-        policy.load_state_dict({key: torch.from_numpy(array) for key, array in source.weights.items()})
+        policy.load_state_dict(source.state)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         what = f"its config has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise ValueError(f"Checkpoint {source.folder} does not fit this version: {what}") from error
+    return policy
 
 
 def collect_modules(entries: Iterable[str] = ENTRIES) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent.policy import BACKBONES
 from agent.stored import resolve
 from submission import entry
 from submission import package as packager
@@ -102,6 +103,11 @@ def test_archives_are_the_same_bytes_every_time() -> None:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of an untrained policy, as training writes them."""
+    return write_checkpoint(tmp_path_factory.mktemp("run"))
+
+
+def write_checkpoint(folder: Path, **options: Any) -> Path:
+    """A checkpoint of an untrained policy in a run folder; `options` as for `PolicyConfig`."""
     import torch
 
     from agent.policy import Policy, PolicyConfig, policy_sizes
@@ -110,8 +116,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     actions = ActionConfig()
-    policy = Policy(PolicyConfig(width=32, channels=4), policy_sizes(actions))
-    folder = tmp_path_factory.mktemp("run")
+    policy = Policy(PolicyConfig(width=32, channels=4, **options), policy_sizes(actions))
     config = {"train": {}, "policy": policy.full_config(), "actions": packager_plain(actions)}
     return checkpoints.save_to_run(folder, 7, config, policy.state_dict(), best=True)
 
@@ -135,7 +140,7 @@ def test_same_checkpoint_same_bytes(checkpoint: Path, tarball: Path, tmp_path: P
     report = package(checkpoint.parent, tmp_path / "again.tar.gz")  # the run folder means its best checkpoint
     assert (tmp_path / "again.tar.gz").read_bytes() == tarball.read_bytes()
     assert report.size_bytes == tarball.stat().st_size < 2_000_000
-    assert report.parameters == sum(array.size for array in read_checkpoint(checkpoint).weights.values())
+    assert report.parameters == sum(tensor.numel() for tensor in read_checkpoint(checkpoint).state.values())
     assert package(checkpoint, tmp_path / "greedy.tar.gz", greedy=True).package != report.package
     with tarfile.open(tarball) as tar:
         names = tar.getnames()
@@ -198,6 +203,40 @@ def test_the_judge_can_execute_the_package(tarball: Path, tmp_path: Path) -> Non
 
 def test_the_package_plays_from_the_tarball(tarball: Path, tmp_path: Path) -> None:
     result = play_match(tarball, "idle", seed=1, log_dir=tmp_path, overage=120)
+    assert "Traceback" not in (tmp_path / "left.log").read_text()
+    assert result.left.error in (None, "lost all factories") and result.turns >= 100, result.reason
+
+
+NETWORKS = {
+    **{name: {"backbone": name} for name in BACKBONES},
+    "sparse": {"sparsity": 0.9},
+    "sparse bun": {"backbone": "bun", "sparsity": 0.9},
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_is_packaged_whole_and_without_what_only_training_needs(network: str, tmp_path: Path) -> None:
+    import torch
+
+    from agent.compact import training_only
+
+    report = package(write_checkpoint(tmp_path / "run", **NETWORKS[network]), tmp_path / "x.tar.gz")
+    (tmp_path / "agent").mkdir()
+    extract(tmp_path / "x.tar.gz", tmp_path / "agent")
+    policy, _, _ = entry.load(str(next((tmp_path / "agent").glob("luxs2_*"))))
+    state = read_checkpoint(next((tmp_path / "run").glob("step-*"))).state
+    left_out = training_only(policy)
+    assert all(torch.equal(tensor, policy.state_dict()[name]) for name, tensor in state.items() if name not in left_out)
+    if "sparse" in network:  # nine weights in ten of the layers are absent, and their zeros are not stored
+        plain = package(write_checkpoint(tmp_path / "plain", **{**NETWORKS[network], "sparsity": 0.0}), tmp_path / "plain.tar.gz")
+        assert report.parameters < 0.6 * plain.parameters and report.size_bytes < plain.size_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_plays_a_whole_match(network: str, tmp_path: Path) -> None:
+    package(write_checkpoint(tmp_path / "run", **NETWORKS[network]), tmp_path / "x.tar.gz")
+    result = play_match(tmp_path / "x.tar.gz", "miner", seed=1, log_dir=tmp_path, overage=120)
     assert "Traceback" not in (tmp_path / "left.log").read_text()
     assert result.left.error in (None, "lost all factories") and result.turns >= 100, result.reason
 

@@ -208,7 +208,7 @@ def test_averaged_gradient_of_two_minibatches_is_that_of_the_joined_minibatch(tw
     joined: list[list[torch.Tensor]] = []
     for trainer, (part, pairs, columns) in zip(trainers, minibatches):
         batch, action = trainer.rollout.minibatch(part, pairs)
-        logits, value = policy(batch)
+        logits, value, _ = policy(batch)
         log_prob, entropy = policy.distribution(logits, batch.mask).evaluate(action)
         kept = [columns[name][part.groups] for name in ("advantage", "value", "returns")]
         joined.append([log_prob, trainer.rollout.old_log_prob(part), value, entropy, *kept])

@@ -67,7 +67,7 @@ def test_swapping_the_players_swaps_what_the_policy_decides(prepare: Any, extrac
         mine = torch.from_numpy(obs.side == (0 if alone else side))
         batch = policy.batch(obs)
         with torch.no_grad():
-            logits, value = policy(batch)
+            logits, value, _ = policy(batch)
             distribution = policy.distribution(logits[mine], batch.mask[mine])
             chosen = distribution.sample(torch.Generator().manual_seed(1))[0] if action is None else action
             log_prob, entropy = distribution.evaluate(chosen)

@@ -80,7 +80,7 @@ def give_rollout(trainer: Any, model: Any, ends: list[np.ndarray]) -> None:
         action = torch.zeros(len(everyone), 4, dtype=torch.int64)
         action[:, 0] = torch.from_numpy(buffer.actions[step, :, 0].astype(np.int64))
         with torch.no_grad():
-            logits, value = trainer.policy(batch)
+            logits, value, _ = trainer.policy(batch)
             log_prob, _ = trainer.policy.distribution(logits, batch.mask).evaluate(action)
         np.testing.assert_allclose(value, buffer.values[step], atol=1e-5)
         np.testing.assert_allclose(log_prob, buffer.log_probs[step], atol=1e-5)
@@ -90,7 +90,7 @@ def give_rollout(trainer: Any, model: Any, ends: list[np.ndarray]) -> None:
     games.seen[:] = model._last_obs
     batch = trainer.policy.batch(games._observe(everyone))
     with torch.no_grad():
-        rollout.add(games.obs, batch, trainer.policy(batch)[1])
+        rollout.add(games.obs, batch, trainer.policy(batch).value)
     rollout.finish()
 
 

@@ -235,7 +235,7 @@ def test_cut_values_are_those_of_the_same_entities_in_the_final_states():
         if trainer.env.over.all():
             obs = trainer.env.obs
             with torch.no_grad():
-                _, value = trainer.policy(trainer.policy.batch(obs))
+                value = trainer.policy(trainer.policy.batch(obs)).value
             seen.update({(int(s), int(i)): float(v) for s, i, v in zip(obs.side, obs.ident, value)})
         return reset_done()
 

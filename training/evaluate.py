@@ -143,7 +143,7 @@ def load_agent(path: str) -> tuple[Agent, GameConfig, checkpoint.Checkpoint]:
     policy = Policy.from_config(stored.config["policy"])
     try:
         policy.load_state_dict(stored.policy_state)
-    except RuntimeError as error:
+    except ValueError as error:
         raise checkpoint.CheckpointError(f"The weights of {stored.folder} do not fit its config: {error}") from error
     policy.eval()
     actions = from_dict(ActionConfig, stored.config["actions"])

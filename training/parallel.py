@@ -171,15 +171,15 @@ def average_gradients(module: torch.nn.Module, weight: int) -> None:
 
 
 def checksum(module: torch.nn.Module) -> str:
-    """A fingerprint of the parameters, bit for bit."""
+    """A fingerprint of the whole state, parameters and buffers such as masks, bit for bit."""
     digest = hashlib.sha256()
-    for p in module.parameters():
-        digest.update(p.detach().cpu().numpy().tobytes())
+    for tensor in module.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def check_equal(module: torch.nn.Module) -> str:
-    """The checksum of the parameters, equal on all ranks; raises `RanksDiffer`, on all of them, if it is not."""
+    """The checksum of the module's state, equal on all ranks; raises `RanksDiffer`, on all of them, if it is not."""
     sums = everywhere(checksum(module))
     if len(set(sums)) > 1:
         odd = next(r for r, value in enumerate(sums) if value != sums[0])

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agent.backbones import Experience
 from agent.batch import Batch
-from training.grouping import Part, Rows
+from training.grouping import Grouping, Part, Rows, make_groups
 
 
 class RowColumns(NamedTuple):
@@ -33,11 +34,11 @@ class RowColumns(NamedTuple):
 class Rollout:
     """T steps of N games; `begin`, then T times `add` and `outcome`, then `finish`."""
 
-    def __init__(self, steps: int, games: int, sizes: dict, device: torch.device) -> None:
+    def __init__(self, steps: int, games: int, sizes: dict, device: torch.device, fields: dict[str, int] | None = None) -> None:
         self.steps, self.games, self.device = steps, games, device
+        self._fields = {name: torch.zeros(steps * 2 * games * 12, width, device=device) for name, width in (fields or {}).items()}
         sides, side = 2 * games, sizes["plane_size"]
-        # channels last, which is how the extractor reads patches: turned once here, read once an epoch
-        self.planes = torch.zeros(steps, sides, side, side, sizes["planes"], device=device)
+        self.planes = torch.zeros(steps, sides, side * side * sizes["planes"], device=device)
         self.scalar = torch.zeros(steps, sides, sizes["scalars"], device=device)
         self.new_game = np.zeros((steps + 1, games), bool)
         self.done = np.zeros((steps, games), bool)
@@ -68,7 +69,7 @@ class Rollout:
     @property
     def nbytes(self) -> int:
         """Bytes held, on the device and off it."""
-        tensors = [*self._columns, self.planes, self.scalar]
+        tensors = [*self._columns, *self._fields.values(), self.planes, self.scalar]
         return sum(t.nbytes for t in tensors) + self._facts.nbytes + self.reward.nbytes + self.cut_value.nbytes
 
     def begin(self) -> None:
@@ -84,12 +85,26 @@ class Rollout:
         old, self._columns = self._columns, self._make_columns(cap)
         for before, after in zip(old, self._columns):
             after[: self.count] = before[: self.count]
+        for name, before in self._fields.items():
+            self._fields[name] = before.new_zeros(cap, before.shape[1])
+            self._fields[name][: self.count] = before[: self.count]
         self._grow_facts(cap)
         self.reward = np.concatenate([self.reward, np.zeros(cap - len(self.reward), np.float32)])
         self.cut_value = np.concatenate([self.cut_value, np.zeros(cap - len(self.cut_value), np.float32)])
 
-    def add(self, obs, batch: Batch, value: Tensor, action: Tensor | None = None, log_prob: Tensor | None = None) -> None:
-        """The observation of the current step; without actions it is step T, which only bootstraps."""
+    def add(
+        self,
+        obs,
+        batch: Batch,
+        value: Tensor,
+        action: Tensor | None = None,
+        log_prob: Tensor | None = None,
+        fields: dict[str, Tensor] | None = None,
+    ) -> None:
+        """The observation of the current step; without actions it is step T, which only bootstraps.
+
+        `fields` are what the policy says it must see again (`Policy.fields`), `[rows, width]` each.
+        """
         rows = obs.rows
         self._reserve(self.count + rows)
         first, last = self.count, self.count + rows
@@ -109,7 +124,10 @@ class Rollout:
             columns.mask[first:last] = batch.mask
             columns.action[first:last] = action
             columns.log_prob[first:last] = log_prob
-            self.planes[self._step] = batch.planes.permute(0, 2, 3, 1)
+            for name, column in self._fields.items():
+                column[first:last] = (fields or {})[name]
+            self.planes[self._step] = batch.planes.flatten(1)
+            self._planes_shape = batch.planes.shape[1:]
             self.scalar[self._step] = batch.scalar
         self._last, self.count = first, last
 
@@ -153,6 +171,29 @@ class Rollout:
         """[R] float32 on the CPU."""
         return self._columns.value[: self.count].cpu().numpy()
 
+    def stored(self, part: Part) -> dict[str, Tensor]:
+        """The policy's extra fields of a minibatch's rows, [r, width] each."""
+        return {name: column[part.rows] for name, column in self._fields.items()}
+
+    def experience(self) -> Experience:
+        """The rows of steps 0..T-1 as arrays, each linked to the same entity's row one turn later; copies."""
+        columns, acted = self._columns, self.acted
+        # one group an entity: the grouping of the advantages knows who goes on as whom
+        following = make_groups(self.rows(), self.new_game, Grouping("each", "each"), 64).next[:acted]
+
+        def host(column: Tensor) -> np.ndarray:
+            return column[:acted].cpu().numpy().copy()
+
+        return Experience(
+            feature=host(columns.feature),
+            kind=host(columns.kind),
+            slot=host(columns.slot),
+            group=host(columns.home),
+            action=host(columns.action),
+            reward=self.reward[:acted].copy(),
+            next=np.where(following < acted, following, -1),
+        )
+
     def old_log_prob(self, part: Part) -> Tensor:
         """[r] of a minibatch's rows, as they were when acting."""
         return self._columns.log_prob[part.rows]
@@ -160,20 +201,27 @@ class Rollout:
     def minibatch(self, part: Part, pairs: Tensor) -> tuple[Batch, Tensor]:
         """Observation and actions of a minibatch; `pairs` are its (step, game) numbers `step * N + game`."""
         columns = self._columns
-        planes = self.planes.view(self.steps * self.games, 2, *self.planes.shape[2:])[pairs].flatten(0, 1)
-        scalar = self.scalar.view(self.steps * self.games, 2, -1)[pairs].flatten(0, 1)
+        planes = self.planes.view(self.steps * self.games, -1).index_select(0, pairs).view(-1, *self._planes_shape)
+        scalar = self.scalar.view(self.steps * self.games, -1).index_select(0, pairs).view(-1, self.scalar.shape[2])
         kind = columns.kind[part.rows]
         batch = Batch(
-            feature=columns.feature[part.rows],
+            feature=columns.feature.index_select(0, part.rows),
             side=part.team_of_row,
             slot=columns.slot[part.rows],
             kind=kind,
             home=columns.home[part.rows],
             block=columns.block[part.rows],
             mask=columns.mask[part.rows],
-            planes=planes.permute(0, 3, 1, 2),
+            planes=planes,
             scalar=scalar,
             robots=torch.nonzero(kind != 0)[:, 0],
             factories=torch.nonzero(kind == 0)[:, 0],
         )
         return batch, columns.action[part.rows]
+
+
+def join(parts: list[Experience]) -> Experience:
+    """Several rollouts' rows as one."""
+    starts = np.cumsum([0, *(len(part.next) for part in parts)])
+    linked = [np.where(part.next >= 0, part.next + start, -1) for part, start in zip(parts, starts)]
+    return Experience._make([*(np.concatenate(columns) for columns in zip(*(part[:-1] for part in parts))), np.concatenate(linked)])

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agent.backbones import Experience
 from agent.batch import Batch
 from agent.opening import opening
-from agent.policy import Policy, policy_sizes
+from agent.policy import Output, Policy, policy_sizes
 from engine.maps import MapPool
 from training import checkpoint, parallel
 from training.advantages import Targets, normalize, targets
@@ -33,7 +34,7 @@ from training.grouping import Part, Parts
 from training.loss import explained_variance, ppo_loss
 from training.metrics import MetricsWriter, check_new
 from training.progress import Clock, Progress
-from training.rollout import Rollout
+from training.rollout import Rollout, join
 from training.switchboard import collect_part
 from training.transfer import Transfer
 from wrappers.vec_env import VecEnv
@@ -80,7 +81,7 @@ class Trainer:
             self.policy.compile(dynamic=True)  # in place, so parameters keep their names
         self.transfer = Transfer(self.device)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.ppo.learning_rate, eps=1e-5, fused=True)
-        self.rollout = Rollout(config.ppo.rollout_steps, config.ppo.num_games, sizes, self.device)
+        self.rollout = Rollout(config.ppo.rollout_steps, config.ppo.num_games, sizes, self.device, self.policy.fields)
         self.obs = self.env.reset()
         self.env_steps = 0
         self.best_score = -1.0
@@ -93,14 +94,16 @@ class Trainer:
         finished = self.collect()
         metrics = self.learn()
         self.env_steps += iteration_steps(self.config)
+        self.policy.between_iterations(min(1.0, self.env_steps / self.config.env_steps), self.optimizer, self.experience)
+        metrics.update({f"network/{name}": value for name, value in self.policy.stats().items()})
         metrics, finished = zip(*parallel.everywhere((metrics, finished)))
         means = {name: float(np.mean([m[name] for m in metrics])) for name in metrics[0]}
         return {**means, **summarize(sum(finished, []))}
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The policy in the run's precision: logits [M, LOGITS] and values [M] float32."""
+    def forward(self, batch: Batch, stored: dict[str, Tensor] | None = None) -> Output:
+        """The policy in the run's precision; `stored` as for `Policy.forward`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            return self.policy(batch)
+            return self.policy(batch, stored)
 
     @torch.no_grad()
     def collect(self) -> list:
@@ -111,23 +114,22 @@ class Trainer:
         for _ in range(self.config.ppo.rollout_steps):
             with self.clock("forward"):
                 batch = self.transfer(policy.batch(self.obs))
-                logits, value = self.forward(batch)
+                logits, value, fields = self.forward(batch)
                 action, log_prob = policy.distribution(logits, batch.mask).sample(self.generator)
             with self.clock("store"):
-                rollout.add(self.obs, batch, value, action, log_prob)
+                rollout.add(self.obs, batch, value, action, log_prob, fields)
                 chosen = action.cpu().numpy()
             result = self.env.step(chosen)
             rollout.outcome(result.reward, result.done, result.truncated)
             finished += result.finished
             if (result.truncated & ~result.done).any():
-                _, final = self.forward(self.transfer(policy.batch(self.obs)))
+                final = self.forward(self.transfer(policy.batch(self.obs))).value
                 rollout.cut(self.obs, final)
             with self.clock("restart"):
                 self.env.reset_done()
         with self.clock("forward"):
             batch = self.transfer(policy.batch(self.obs))
-            _, value = self.forward(batch)
-            rollout.add(self.obs, batch, value)
+            rollout.add(self.obs, batch, self.forward(batch).value)
         rollout.finish()
         return finished
 
@@ -152,6 +154,7 @@ class Trainer:
                     self.optimizer.zero_grad(set_to_none=True)
                     loss.backward()
                     parallel.average_gradients(self.policy, len(part.groups))
+                    self.policy.after_backward()
                     norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), ppo.max_grad_norm)
                     if not torch.isfinite(norm):
                         raise TrainingError(f"The gradient's norm is {norm.item()} after {self.env_steps} environment steps.")
@@ -166,6 +169,10 @@ class Trainer:
         means["charts/reward_per_entity_turn"] = float(self.rollout.reward[: self.rollout.acted].mean())
         means["charts/entities_per_env_step"] = self.rollout.acted / parts.pairs
         return means
+
+    def experience(self) -> Experience:
+        """The last rollout's rows, those of all ranks; called by all of them."""
+        return join(parallel.everywhere(self.rollout.experience()))
 
     def targets(self) -> Targets:
         """Advantages and returns of the rollout's groups."""
@@ -190,7 +197,7 @@ class Trainer:
         """The loss of one minibatch: rows are evaluated one by one, then summed to their groups."""
         ppo, switches = self.config.ppo, self.config.switches
         batch, action = self.rollout.minibatch(part, pairs)
-        logits, value = self.forward(batch)
+        logits, value, _ = self.forward(batch, self.rollout.stored(part))
         log_prob, entropy = self.policy.distribution(logits, batch.mask).evaluate(action)
         advantage = columns["advantage"][part.groups]
         if ppo.normalize_advantage:

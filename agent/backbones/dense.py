@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Dict, Optional, Tuple
 
 import torch.nn as nn
 from torch import Tensor
 
-from agent.backbones import Entities
+from agent.backbones import Backbone, Entities
 from agent.layers import linear
 
 
@@ -18,15 +19,15 @@ class DenseConfig:
     layers: int = 1
 
 
-class DenseBackbone(nn.Module):
+class DenseBackbone(Backbone):
     """Full parameter sharing: no entity sees another, none has weights of its own."""
 
     def __init__(self, width: int, config: DenseConfig):
         super().__init__()
         self.layers = nn.ModuleList([linear(width, width) for _ in range(config.layers)])
 
-    def forward(self, feature: Tensor, entities: Entities) -> Tensor:
-        """[M, H] -> [M, H]."""
+    def forward(self, feature: Tensor, entities: Entities, stored: Optional[Dict[str, Tensor]] = None) -> Tuple[Tensor, Dict[str, Tensor]]:
+        """[M, H] -> [M, H], and no fields."""
         for layer in self.layers:
             feature = layer(feature).tanh()
-        return feature
+        return feature, {}
