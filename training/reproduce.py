@@ -1,8 +1,7 @@
 """Published experiments run again on this engine and network: `python main.py reproduce NAME`.
 
-An experiment is a set of runs, each one small JSON file written when the run is over. A run whose file exists is not run
-again, an interrupted one starts anew; so an experiment is resumed by the same command. The results page is made from all
-files there are.
+An experiment is a set of runs that are resumed run by run (`training.runs`); the results page is made from all that are
+there. Here is trajectory separation on the game; the backbones' claims, off the game, are in `training.claims`.
 """
 
 from __future__ import annotations
@@ -10,25 +9,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import multiprocessing
-import os
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from training import published
+from training import claims, published
 from training.config import PRESETS, TrainConfig, to_dict
 from training.evaluate import EVALUATION_SEEDS, Agent, evaluate
 from training.plots import learning_curves, save_png
 from training.progress import Clock, Progress, duration
 from training.published import PROTOCOLS, PUBLISHED, Run, different, first_step
+from training.runs import read_run, revision, run_all, write_atomically
 from training.switchboard import PUBLISHED_ROWS
-from training.train import Trainer, TrainingError
+from training.train import Trainer
 
 PRESET_OF = {"paper": "paper", "ours": "demo"}
 # Env steps between the first evaluations, see `spacing`: small rollouts finish games before the paper's first evaluation.
@@ -92,7 +87,7 @@ def magma(options: Magma) -> list[Path]:
     """
     jobs = jobs_of(options)
     if not options.report_only:
-        run_all(jobs, options.jobs, lambda: write_results(options.runs, options.out))
+        run_all(jobs, options.jobs, run_once, stored, line, lambda: write_results(options.runs, options.out))
     return write_results(options.runs, options.out)
 
 
@@ -140,55 +135,6 @@ def row_config(protocol: str, row: str, seed: int, env_steps: int, eval_maps: in
 
 
 # ------------------------------------------------------------------------------------------------------------- the runs
-
-
-def run_all(jobs: list[Job], processes: int, after_each: Callable[[], object]) -> None:
-    """Make the runs that are not stored yet and tell of each in a line. A run that fails does not stop the others.
-
-    Raises `TrainingError` at the end if runs failed.
-    """
-    todo = [job for job in jobs if not stored(job)]
-    print(f"{len(jobs)} runs: {len(jobs) - len(todo)} stored, {len(todo)} to make.", flush=True)
-    failed: list[str] = []
-    began = time.perf_counter()
-    for done, (job, outcome) in enumerate(outcomes(todo, processes), 1):
-        left = duration((time.perf_counter() - began) / done * (len(todo) - done))
-        if isinstance(outcome, TrainingError):
-            failed.append(f"{job.name}: {outcome}")
-            print(f"[{done}/{len(todo)}, {left} left] {job.name} failed: {outcome}", flush=True)
-        else:
-            print(f"[{done}/{len(todo)}, {left} left] {line(outcome)}", flush=True)
-            after_each()
-    if failed:
-        raise TrainingError(f"{len(failed)} of {len(todo)} runs failed. {' '.join(failed)}")
-
-
-def outcomes(jobs: list[Job], processes: int) -> Iterator[tuple[Job, Run | TrainingError]]:
-    """Make runs, here one after the other or several in processes of their own, and yield each as it is over."""
-    if processes == 1 or len(jobs) < 2:
-        for job in jobs:
-            yield job, attempt(job, True)
-        return
-    # spawned, since a fork copies the locks of threads that torch and numba have started
-    pool = ProcessPoolExecutor(min(processes, len(jobs)), multiprocessing.get_context("spawn"))
-    try:
-        futures = {pool.submit(attempt, job, False): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise TrainingError("A process that trained was killed; the same command goes on with what is missing.") from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def attempt(job: Job, show: bool) -> Run | TrainingError:
-    """Make and store one run; an error of the training itself is returned, so that other runs go on."""
-    try:
-        run = run_once(job, show)
-    except TrainingError as error:
-        return error
-    write_atomically(job.path, json.dumps(run) + "\n")
-    return run
 
 
 def run_once(job: Job, show: bool = False) -> Run:
@@ -293,7 +239,7 @@ def stored(job: Job) -> bool:
     """Whether the run is there. Raises `ValueError` if one is, but made with other settings."""
     if not job.path.exists():
         return False
-    run = read_run(job.path)
+    run = read_run(job.path, CURVE)
     odd = different(run["config"], _plain(job.config)) + ["fine_eval_every"] * (run["fine_eval_every"] != job.fine)
     if odd:
         raise ValueError(
@@ -303,20 +249,9 @@ def stored(job: Job) -> bool:
     return True
 
 
-def read_run(path: Path) -> Run:
-    """A stored run. Raises `ValueError` if the file is none."""
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no stored run ({error}); delete it.") from error
-    if not isinstance(run, dict) or set(CURVE) - set(run.get("curve", ())):
-        raise ValueError(f"{path} is no stored run: it has no curve of {', '.join(CURVE)}; delete it.")
-    return run
-
-
 def write_results(runs_dir: Path, out: Path) -> list[Path]:
     """Write magma.md, magma.json and the plots from all stored runs; returns their paths. Raises `ValueError` if there are none."""
-    runs = [read_run(path) for protocol in PROTOCOLS for path in sorted((runs_dir / protocol).glob("*.json"))]
+    runs = [read_run(path, CURVE) for protocol in PROTOCOLS for path in sorted((runs_dir / protocol).glob("*.json"))]
     if not runs:
         raise ValueError(f"There are no finished runs in {runs_dir}; run some first.")
     plots: dict[str, str] = {}
@@ -331,35 +266,11 @@ def write_results(runs_dir: Path, out: Path) -> list[Path]:
     return [out / "magma.md", out / "magma.json", *(out / name for name in plots.values())]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """The file is whole or not there, whenever the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-@functools.cache  # what was imported is the revision of the start, whatever is checked out later
-def revision() -> str:
-    """The git revision of this code; `changed` if what decides a run's results differs from it, `unknown` without git."""
-    root = Path(__file__).resolve().parent.parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], check=True, capture_output=True, text=True).stdout.strip()
-
-    try:
-        head = git("rev-parse", "--short", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "engine", "wrappers", "agent", "training")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{head} (changed)" if changed else head
-
-
 def _plain(config: TrainConfig) -> dict[str, Any]:
     return json.loads(json.dumps(to_dict(config)))
 
 
-EXPERIMENTS: dict[str, tuple[type, Callable[[Any], list[Path]]]] = {"magma": (Magma, magma)}
+EXPERIMENTS: dict[str, tuple[type, Callable[[Any], list[Path]]]] = {
+    "magma": (Magma, magma),
+    **{name: (claims.Options, functools.partial(claims.reproduce, name)) for name in claims.NAMES},
+}
