@@ -134,7 +134,7 @@ def package(argv: list[str]) -> None:
 @dataclass(frozen=True)
 class Play:
     left: tyro.conf.Positional[str]
-    """Who plays player_0: idle, miner, a tarball, a folder with main.py, a checkpoint, a run folder, or `latest`."""
+    """Who plays player_0: a built-in opponent (farmer, say), a tarball, a folder with main.py, a checkpoint, a run folder, or `latest`."""
     right: tyro.conf.Positional[str]
     """Who plays player_1."""
     seed: int = 0
@@ -147,6 +147,8 @@ class Play:
     """Write the result here."""
     logs: Path | None = None
     """Folder for what the two sides write to stderr."""
+    record_thoughts: bool = False
+    """Put into the replay what checkpoints think of their robots and factories: values and probabilities of the actions."""
 
 
 def play(argv: list[str]) -> None:
@@ -154,12 +156,16 @@ def play(argv: list[str]) -> None:
     args = _parse(Play, argv, "play", play)
     check_output(args.json)
     check_output(args.replay)
-    result = play_shown(args.left, args.right, args.seed, args.map_size, args.replay, args.logs)
+    if args.record_thoughts and args.replay is None:
+        raise UsageError("--record-thoughts puts them into the replay; name its file with --replay.")
+    result = play_shown(args.left, args.right, args.seed, args.map_size, args.replay, args.logs, args.record_thoughts)
     print_match(result)
     write_json(args.json, result.as_dict())
 
 
-def play_shown(left: str, right: str, seed: int, map_size: int, replay: Path | None = None, logs: Path | None = None) -> Any:
+def play_shown(
+    left: str, right: str, seed: int, map_size: int, replay: Path | None = None, logs: Path | None = None, record_thoughts: bool = False
+) -> Any:
     """A match with a line of progress."""
     from rich.progress import Progress
 
@@ -168,8 +174,115 @@ def play_shown(left: str, right: str, seed: int, map_size: int, replay: Path | N
     with Progress(transient=True) as bar:
         task = bar.add_task(f"{left} against {right}", total=1000)
         return play_match(
-            left, right, seed, map_size, replay=replay, log_dir=logs, progress=lambda turn, _: bar.update(task, completed=turn)
+            left,
+            right,
+            seed,
+            map_size,
+            replay=replay,
+            log_dir=logs,
+            progress=lambda turn, _: bar.update(task, completed=turn),
+            record_thoughts=record_thoughts,
         )
+
+
+# --------------------------------------------------------------------------------------------------------------- replay
+
+
+@dataclass(frozen=True)
+class Replay:
+    file: tyro.conf.Positional[Path]
+    """A replay of ours or of the official runner, or a Kaggle episode: JSON, compressed or not."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("page.html")
+    """The page to write; it is one file and needs no network."""
+
+
+def replay(argv: list[str]) -> None:
+    """Make a page to look at a match: the board turn by turn, curves, queues, and what an agent thought if recorded."""
+    from submission.replay_page import write_page
+
+    args = _parse(Replay, argv, "replay", replay)
+    report = write_page(args.file, args.output)
+    print(
+        f"{report.path}: {report.size_bytes / 1e6:.2f} MB, {report.frames - 1} turns of {' against '.join(report.names)}. {report.reason}"
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------- rate
+
+
+@dataclass(frozen=True)
+class Rate:
+    players: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Built-in opponents, tarballs, folders with main.py, programs, checkpoints, run folders, `latest`; nobody: show the file."""
+    against: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--pool"])] = ()
+    """A fixed pool that the players meet instead of each other."""
+    games: int = 20
+    """Games of each pair; every map is played from both sides."""
+    map_size: int = 48
+    """12 to 64; 48 plays 2-5 factories a side, 64 plays 4-10."""
+    seed: int = 0
+    """Which maps."""
+    referee: Literal["fast", "official"] | None = None
+    """fast: our engine, in this process, no clock. official: the official engine, each side a process, the judge's time rules.
+    By default fast for checkpoints and built-in opponents, official as soon as a side is anything else."""
+    jobs: int | None = None
+    """Processes (default: the cores there are)."""
+    confidence: float | None = None
+    """Stop early when the order is certain at this level, for instance 0.95 (default: play all games)."""
+    results: Path = RUNS / "ratings" / "results.jsonl"
+    """Every finished game is added here and none in it is played again; ratings.md and ratings.png are written beside it."""
+
+
+def rate(argv: list[str]) -> None:
+    """Play players against each other and say who is better, and how sure that is; killed, the same command goes on."""
+    from training.rating.report import print_table, write_report
+    from training.rating.results import Results
+    from training.rating.standings import connected, tabulate
+    from training.rating.tournament import Rules, cores
+
+    args = _parse(Rate, argv, "rate", rate)
+    rules = Rules(args.games, args.map_size, args.seed, args.referee, cores() if args.jobs is None else args.jobs, args.confidence)
+    rules.check()
+    stopped = False
+    if args.players:
+        idents, stopped = rate_shown(args, rules)
+    elif not args.results.is_file():
+        raise UsageError(f"No players are given, and there is no results file {args.results} to show; name at least two players.")
+    with Results(args.results) as results:
+        games = [game for game in results.games if game.map_size == args.map_size]
+    shown = connected(games, idents) if args.players else games
+    if shown:
+        table = tabulate(shown)
+        title = f"Ratings on {args.map_size}x{args.map_size} maps"
+        print_table(table, title)
+        print(f"{len(shown)} games: {table.referees()}. Written: {', '.join(map(str, write_report(table, title, args.results.parent)))}")
+    else:
+        print(f"{args.results} holds no games on {args.map_size}x{args.map_size} maps.")
+    if stopped:
+        print(f"All games that have ended are in {args.results}; the same command goes on.", file=sys.stderr)
+        raise KeyboardInterrupt
+
+
+def rate_shown(args: Rate, rules: Any) -> tuple[list[str], bool]:
+    """A tournament with a line of progress; the identities of its players, and whether it was interrupted."""
+    from training.rating.entrants import Field
+    from training.rating.report import Progress
+    from training.rating.results import Results
+    from training.rating.tournament import check_field, run
+
+    with Field([*args.players, *args.against]) as field:
+        entrants, count = field.entrants, len(args.players)
+        check_field(entrants[:count], entrants[count:], rules)  # before a file is made
+        idents = [entrant.ident for entrant in entrants]
+        with Results(args.results, write=True) as results:
+            try:
+                with Progress() as progress:
+                    ending = run(field, len(args.against), rules, results, progress)
+            except KeyboardInterrupt:
+                return idents, True
+    certain = f" The order is certain ({rules.confidence:.0%}), so the rest was not played." if ending.early else ""
+    print(f"{ending.played} games played, {ending.found} were there.{certain}")
+    return idents, False
 
 
 # ---------------------------------------------------------------------------------------------------------------- bench
@@ -250,7 +363,7 @@ def demo(argv: list[str]) -> None:
 
 
 def reproduce(argv: list[str]) -> None:
-    """Run a published experiment again: `reproduce magma`; table and plots go to docs/results."""
+    """Run a published experiment again: magma, bun, communication, adaps or sparse; tables and plots go to docs/results."""
     from training.reproduce import EXPERIMENTS
 
     if argv and argv[0] in ("-h", "--help"):
@@ -329,6 +442,8 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": evaluate,
     "package": package,
     "play": play,
+    "replay": replay,
+    "rate": rate,
     "bench": bench,
     "reproduce": reproduce,
 }
