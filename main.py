@@ -363,7 +363,7 @@ def demo(argv: list[str]) -> None:
 
 
 def reproduce(argv: list[str]) -> None:
-    """Run a published experiment again: magma, bun, communication, adaps or sparse; tables and plots go to docs/results."""
+    """Run published experiments again (magma, bun, communication, adaps, sparse), or compare the backbones on the game (backbones)."""
     from training.reproduce import EXPERIMENTS
 
     if argv and argv[0] in ("-h", "--help"):

@@ -14,9 +14,11 @@ import torch
 
 import main
 from training.config import PRESETS
+from training.measured import CURVE, run_once, spacing
 from training.plots import learning_curves, on_one_grid
 from training.published import PUBLISHED, aggregate, first_step, median_step, ratio, report
-from training.reproduce import CURVE, ROWS, Magma, jobs_of, magma, revision, row_config, run_once, spacing, write_atomically
+from training.reproduce import ROWS, Magma, jobs_of, magma, row_config
+from training.runs import revision, write_atomically
 from training.switchboard import PUBLISHED_ROWS
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-Run = dict[str, Any]  # one stored run, see `training.reproduce.run_once`
+Run = dict[str, Any]  # one stored run, see `training.measured.run_once`
 
 PROTOCOLS = {"paper": "the paper's protocol", "ours": "our protocol"}
 BUDGET = 102_400  # env steps of a published run

@@ -1,7 +1,8 @@
 """Published experiments run again on this engine and network: `python main.py reproduce NAME`.
 
 An experiment is a set of runs that are resumed run by run (`training.runs`); the results page is made from all that are
-there. Here is trajectory separation on the game; the backbones' claims, off the game, are in `training.claims`.
+there. Here is trajectory separation on the game; the backbones are compared on it in `training.comparison`, and the claims
+of their papers, off the game, are in `training.claims`.
 """
 
 from __future__ import annotations
@@ -9,28 +10,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from training import claims, published
-from training.config import PRESETS, TrainConfig, to_dict
-from training.evaluate import EVALUATION_SEEDS, Agent, evaluate
+from training import claims, comparison, published
+from training.config import PRESETS, TrainConfig
+from training.measured import CURVE, Job, line, run_once, stored
 from training.plots import learning_curves, save_png
-from training.progress import Clock, Progress, duration
-from training.published import PROTOCOLS, PUBLISHED, Run, different, first_step
-from training.runs import read_run, revision, run_all, write_atomically
+from training.published import PROTOCOLS, PUBLISHED
+from training.runs import read_run, run_all, write_atomically
 from training.switchboard import PUBLISHED_ROWS
-from training.train import Trainer
 
 PRESET_OF = {"paper": "paper", "ours": "demo"}
 # Env steps between the first evaluations, see `spacing`: small rollouts finish games before the paper's first evaluation.
 FINE = {"paper": 4096, "ours": 512}
-MASTERED = 0.95
 ROWS = (*PUBLISHED_ROWS, "lichen_on")
-CURVE = ("env_steps", "wall_seconds", "train_seconds", "finished", "ice", "length", "factories", "entropy")
 
 
 @dataclass(frozen=True)
@@ -64,20 +60,6 @@ class Magma:
     """Environment steps between evaluations; the protocol ours has closer ones, from 512 on, until 95 % first finished."""
     report_only: bool = False
     """Run nothing, only write the results anew."""
-
-
-class Job(NamedTuple):
-    """One run to make and where it is stored."""
-
-    protocol: str
-    row: str
-    config: TrainConfig
-    path: Path
-    fine: int  # env steps between the first evaluations, see `spacing`
-
-    @property
-    def name(self) -> str:
-        return f"{self.protocol}/{self.row}-{self.config.seed}"
 
 
 def magma(options: Magma) -> list[Path]:
@@ -134,119 +116,7 @@ def row_config(protocol: str, row: str, seed: int, env_steps: int, eval_maps: in
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- the runs
-
-
-def run_once(job: Job, show: bool = False) -> Run:
-    """Train and evaluate one run; returns it as plain JSON values: settings, seconds and a curve of evaluations.
-
-    Evaluation has maps and random generators of its own, so training is the same however often it is done. `train_seconds`
-    and `eval_seconds` are this process's CPU time, which other work on the machine does not stretch; `wall_seconds` is not.
-    """
-    config, code = job.config, revision()
-    warm_up(config)
-    clock = Clock()
-    trainer = Trainer(config, clock)
-    iteration = config.ppo.num_games * config.ppo.rollout_steps
-    seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + config.eval_maps)
-    curve: dict[str, list[float | None]] = {name: [] for name in CURVE}
-    train_seconds = eval_seconds = 0.0
-    began = time.perf_counter()
-
-    def measure(entropy: float | None) -> dict[str, float]:
-        nonlocal eval_seconds
-        start = time.process_time()
-        with clock("evaluation"):
-            scores = evaluate(Agent(trainer.policy, config.actions), config.game(), seeds).scores
-        eval_seconds += time.process_time() - start
-        point = (trainer.env_steps, time.perf_counter() - began, train_seconds, scores["finished"], scores["ice_transferred"])
-        point += (scores["episode_length"], scores["factories_alive"], entropy)
-        for name, value in zip(CURVE, point):
-            curve[name].append(value)
-        return scores
-
-    mastered = measure(None)["finished"] >= MASTERED
-    with Progress(config.env_steps, clock, title=job.name, every=60.0) if show else _Quiet() as progress:
-        while trainer.env_steps < config.env_steps:
-            start = time.process_time()
-            metrics = trainer.step_iteration()
-            train_seconds += time.process_time() - start
-            now = trainer.env_steps
-            every = config.eval_every if mastered else spacing(now, job.fine, config.eval_every)
-            if now // every > (now - iteration) // every or now >= config.env_steps:
-                scores = measure(metrics["losses/entropy"])
-                metrics["eval/finished"] = scores["finished"]
-                mastered = mastered or scores["finished"] >= MASTERED
-            progress.update(now, metrics)
-    return {
-        "protocol": job.protocol,
-        "row": job.row,
-        "seed": config.seed,
-        "config": _plain(config),
-        "fine_eval_every": job.fine,
-        "revision": code,
-        "device": str(trainer.device),
-        "parameters": sum(p.numel() for p in trainer.policy.parameters()),
-        "wall_seconds": time.perf_counter() - began,
-        "train_seconds": train_seconds,
-        "eval_seconds": eval_seconds,
-        "curve": curve,
-    }
-
-
-def spacing(step: int, fine: int, coarse: int) -> int:
-    """Env steps between evaluations before 95 % first finished: `fine` for 16 of them, then twice as many at each doubling."""
-    while 16 * fine <= step:
-        fine *= 2
-    return min(fine, coarse)
-
-
-class _Quiet:
-    """`Progress` of a run that nobody watches."""
-
-    def __enter__(self) -> _Quiet:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def update(self, step: int, metrics: dict[str, float]) -> None:
-        pass
-
-
-def warm_up(config: TrainConfig) -> None:
-    """Compile what training uses, by a tiny run that is thrown away, so that seconds are those of training."""
-    ppo = dataclasses.replace(config.ppo, num_games=2, rollout_steps=2, epochs=1, minibatches=1)
-    Trainer(dataclasses.replace(config, ppo=ppo, train_maps=1)).step_iteration()
-
-
-def line(run: Run) -> str:
-    """A finished run in one line."""
-    curve = run["curve"]
-    reached = ", ".join(
-        f"{level:.0%} {'never' if (step := first_step(run, level)) is None else f'by {step:,}'}" for level in published.LEVELS
-    )
-    return (
-        f"{run['protocol']}/{run['row']}-{run['seed']}: {curve['env_steps'][-1]:,} steps, finished {curve['finished'][-1]:.0%}, "
-        f"ice {curve['ice'][-1]:,.0f}, {reached}; training {duration(run['train_seconds'])}, evaluation {duration(run['eval_seconds'])}"
-    )
-
-
 # ---------------------------------------------------------------------------------------------------------- the results
-
-
-def stored(job: Job) -> bool:
-    """Whether the run is there. Raises `ValueError` if one is, but made with other settings."""
-    if not job.path.exists():
-        return False
-    run = read_run(job.path, CURVE)
-    odd = different(run["config"], _plain(job.config)) + ["fine_eval_every"] * (run["fine_eval_every"] != job.fine)
-    if odd:
-        raise ValueError(
-            f"{job.path} was run with other settings ({', '.join(odd)}); delete it, give another folder with --runs, "
-            "or write the results of what is there with --report-only."
-        )
-    return True
 
 
 def write_results(runs_dir: Path, out: Path) -> list[Path]:
@@ -266,11 +136,8 @@ def write_results(runs_dir: Path, out: Path) -> list[Path]:
     return [out / "magma.md", out / "magma.json", *(out / name for name in plots.values())]
 
 
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    return json.loads(json.dumps(to_dict(config)))
-
-
 EXPERIMENTS: dict[str, tuple[type, Callable[[Any], list[Path]]]] = {
     "magma": (Magma, magma),
+    "backbones": (comparison.Backbones, comparison.backbones),
     **{name: (claims.Options, functools.partial(claims.reproduce, name)) for name in claims.NAMES},
 }
