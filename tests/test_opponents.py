@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import heapq
+import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.config import CELLS, GameConfig
+from engine.engine import Engine
+from engine.maps import MapPool
 from submission.match import PLAYERS, Referee, env_settings, play_match
+from submission.opponents import make_act
 from submission.opponents import names as opponents
-from submission.opponents.miner.bot import Miner
+from submission.opponents.farmer.turn import Turn
 from submission.opponents.paths import CLOSED, STEPS, enter_cost, footprint, moves, neighbours, route_from, route_to, walk_from, walk_to
 from submission.opponents.placement import mean_around
+from submission.opponents.raider.bot import Raid
+from submission.opponents.raider.bot import act as raid_on
+from submission.opponents.random.bot import choose
 from submission.protocol import View, plain
+from wrappers.action import DIRECTIONS, KINDS, MASK_BITS, MOVE, MOVE_BIT, PICKUP, PICKUP_BIT, RESOURCES, TRANSFER, TRANSFER_BIT
+from wrappers.masks import flood
+from wrappers.scripted import ScriptedSide, judge_observation
 
 
 @st.composite
@@ -93,31 +106,58 @@ def test_mean_around_is_the_mean_of_the_square() -> None:
 
 
 def test_all_opponents_are_folders_with_main() -> None:
-    assert {"idle", "miner"} <= set(opponents())
+    assert {"idle", "random", "miner", "farmer", "raider"} <= set(opponents())
 
 
-def mirror_match(seed: int, size: int) -> Referee:
-    """Miner against miner on the official engine in this process; no order may be rejected."""
-    referee = Referee(seed, env_settings(size))
-    views, miners = {player: View() for player in PLAYERS}, {player: Miner() for player in PLAYERS}
-    placed = None
-    while not referee.done:
+class Side:
+    """An agent of a match on the official engine in this process, by its decision function."""
+
+    def __init__(self, player: str, act: Callable[[View], dict[str, Any]]) -> None:
+        self.player, self.act, self.view = player, act, View()
+
+    def answer(self, referee: Referee) -> dict[str, Any]:
         info = {"env_cfg": referee.env_cfg} if referee.step == 0 else {}
-        actions = {}
-        for player in PLAYERS:
-            obs = json.loads(referee.observation)
-            views[player].update({"obs": obs, "step": referee.step, "remainingOverageTime": 60, "player": player, "info": info})
-            actions[player] = plain(miners[player].act(views[player]))
-        assert referee.play(actions) == {}
-        if referee.turns == 1 and placed is None:
-            placed = [referee.side(player)[1] for player in PLAYERS]
-            assert placed == [referee.env.state.board.factories_per_team] * 2
+        obs = json.loads(referee.observation)
+        self.view.update({"obs": obs, "step": referee.step, "remainingOverageTime": 60, "player": self.player, "info": info})
+        return plain(self.act(self.view))
+
+
+def built_in(name: str) -> Callable[[View], dict[str, Any]]:
+    return importlib.import_module(f"submission.opponents.{name}.main").make()
+
+
+def play_turn(referee: Referee, sides: list[Side]) -> None:
+    """One turn; no order may be rejected."""
+    assert referee.play({side.player: side.answer(referee) for side in sides}) == {}
+
+
+def official_match(left: str, right: str, seed: int, size: int, turns: int = 1000) -> Referee:
+    """A match on the official engine, up to a number of real turns; every factory must have been placed."""
+    referee = Referee(seed, env_settings(size))
+    sides = [Side(player, built_in(name)) for player, name in zip(PLAYERS, (left, right))]
+    while not referee.done and referee.env.state.real_env_steps < turns:
+        play_turn(referee, sides)
+        if referee.turns == 1:
+            assert [referee.side(player)[1] for player in PLAYERS] == [referee.env.state.board.factories_per_team] * 2
     return referee
+
+
+def fast_match(left: str, right: str, seed: int, size: int, turns: int = 1000) -> Any:
+    """The record of a game on the fast engine after so many real turns, or at its end."""
+    config = GameConfig.for_map_size(size)
+    engine = Engine(config, 1)
+    engine.reset(0, MapPool(config, [seed]), 0)
+    sides = [ScriptedSide(lambda name=name: make_act(name), config) for name in (left, right)]
+    while not engine.games[0].done and engine.games[0].real_step < turns:
+        for player, side in enumerate(sides):
+            side.write_orders(engine.games[0], engine.rules, player, engine.orders[0])
+        engine.step()
+    return engine.games[0]
 
 
 @pytest.mark.parametrize(("size", "seed"), [(48, 1), (64, 4)])
 def test_miners_live_to_the_last_turn(size: int, seed: int) -> None:
-    referee = mirror_match(seed, size)
+    referee = official_match("miner", "miner", seed, size)
     assert referee.turns == 1000
     for player in PLAYERS:
         _, factories, robots = referee.side(player)
@@ -145,3 +185,106 @@ def test_miners_outlive_idle(size: int) -> None:
         players = ("miner", "idle") if seed % 2 else ("idle", "miner")
         result = play_match(*players, seed=seed, map_size=size)
         assert result.winner == ("left" if seed % 2 else "right"), (seed, result.reason)
+
+
+@pytest.mark.parametrize(("left", "right", "size"), [("farmer", "raider", 48), ("random", "farmer", 64)])
+def test_no_order_is_rejected(left: str, right: str, size: int) -> None:
+    assert official_match(left, right, 3, size, turns=60).turns == 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("left", "right", "size"), [("farmer", "raider", 48), ("raider", "miner", 64), ("farmer", "random", 48)])
+def test_no_order_is_rejected_in_whole_games(left: str, right: str, size: int) -> None:
+    referee = official_match(left, right, 5, size)
+    assert referee.turns == 1000 or "random" in (left, right)
+
+
+def test_farmer_grows_early() -> None:
+    """Against `idle`, which is dead after 151 turns, so that no game with it is longer."""
+    game = fast_match("idle", "farmer", 7, 48)
+    assert game.real_step == 151 and game.reward[1] > game.reward[0]
+    assert game.lichen_total[1] > 2000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "seeds"), [(48, range(6)), (64, range(2))])
+def test_farmer_beats_miner_by_lichen(size: int, seeds: range) -> None:
+    lichen = []
+    for seed in seeds:
+        side = seed % 2
+        game = fast_match(*(("miner", "farmer") if side else ("farmer", "miner")), seed, size)
+        assert game.real_step == 1000 and game.reward[side] > game.reward[1 - side]
+        lichen.append(int(game.lichen_total[side]))
+    assert np.mean(lichen) >= 20_000
+
+
+def test_same_game_twice() -> None:
+    first, second = (fast_match("random", "farmer", 11, 48, turns=50) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+
+
+def test_raider_kills_a_weaker_robot() -> None:
+    """A heavy raider and an enemy light are planted on open ground; the light must die and the heavy live."""
+    from luxai_s2.unit import UnitType
+
+    referee = Referee(2, env_settings(48))
+    raid = Raid()
+    sides = [Side("player_0", lambda view: raid_on(raid, view)), Side("player_1", built_in("idle"))]
+    while referee.env.state.real_env_steps < 1:
+        play_turn(referee, sides)
+    state = referee.env.state
+    tiles = {(f.pos.x + dx, f.pos.y + dy) for p in PLAYERS for f in state.factories[p].values() for dx in (-2, 0, 2) for dy in (-2, 0, 2)}
+    near = [f.pos for f in state.factories["player_0"].values()][0]
+    place = next((x, near.y) for x in (near.x + 4, near.x - 8) if 0 <= x < 44 and not {(x + k, near.y) for k in range(6)} & tiles)
+    raider = referee.env.add_unit(state.teams["player_0"], UnitType.HEAVY, np.array(place))
+    raider.power = 2500
+    prey = referee.env.add_unit(state.teams["player_1"], UnitType.LIGHT, np.array([place[0] + 3, place[1]]))
+    play_turn(referee, sides)  # by an observation from before
+    raid.raiders.add(raider.unit_id)
+    for _ in range(12):
+        play_turn(referee, sides)
+    assert prey.unit_id not in state.units["player_1"]
+    assert raider.unit_id in state.units["player_0"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**MASK_BITS - 1), st.integers(0, 2**32 - 1))
+def test_random_picks_what_the_mask_allows(bits: int, seed: int) -> None:
+    mask = bits | 1  # to wait is always legal; a kind with details is legal only if one of them is
+    for kind, first, count in (
+        (MOVE, MOVE_BIT, DIRECTIONS),
+        (TRANSFER, TRANSFER_BIT, DIRECTIONS * RESOURCES),
+        (PICKUP, PICKUP_BIT, RESOURCES),
+    ):
+        if not mask >> first & ((1 << count) - 1):
+            mask &= ~(1 << kind)
+    kind, direction, resource, amount = choose(mask, np.random.default_rng(seed))
+    assert 0 <= kind < KINDS and mask >> kind & 1
+    if kind == MOVE:
+        assert mask >> (MOVE_BIT + direction) & 1
+    elif kind == TRANSFER:
+        assert mask >> (TRANSFER_BIT + direction * RESOURCES + resource) & 1
+    elif kind == PICKUP:
+        assert mask >> (PICKUP_BIT + resource) & 1
+    else:
+        assert direction == resource == amount == 0
+
+
+def test_growth_is_that_of_the_masks() -> None:
+    """The farmer's count of the tiles that watering reaches agrees with the flood fill that the masks are made with."""
+    game = fast_match("farmer", "farmer", 4, 48, turns=120)
+    config = GameConfig.for_map_size(48)
+    nobody = (np.full(CELLS, -1, np.int16), game.robot_heavy, np.zeros(2, np.int32))
+    boards = (game.rubble, game.ice, game.ore, game.lichen, game.strain, game.factory_at)
+    for player, name in enumerate(PLAYERS):
+        view = View()
+        obs = judge_observation(game, 48)
+        info = {"env_cfg": config.official()}
+        view.update({"obs": obs, "step": int(game.env_steps), "remainingOverageTime": 60, "player": name, "info": info})
+        turn = Turn(view)
+        for factory in turn.factories.values():
+            f = factory.number
+            tiles, own = flood(f, int(game.factory_cell[f]), 48, config.min_lichen_to_spread, *boards, *nobody, True, CELLS)
+            found = turn.growth(factory)
+            assert game.factory_owner[f] == player and found[:2] == (tiles, own)
+            assert own > 5

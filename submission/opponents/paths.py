@@ -25,33 +25,43 @@ def enter_cost(rubble: np.ndarray, move_cost: float, rubble_cost: float, closed:
     return cost
 
 
-def _cheapest_neighbour(field: np.ndarray) -> np.ndarray:
-    """The lowest value among the four neighbours of each cell."""
-    padded = np.full((field.shape[0] + 2, field.shape[1] + 2), CLOSED, np.int32)
-    padded[1:-1, 1:-1] = field
-    across = np.minimum(padded[:-2, 1:-1], padded[2:, 1:-1])
-    return np.minimum(across, np.minimum(padded[1:-1, :-2], padded[1:-1, 2:]))
+def _cheapest_neighbour(padded: np.ndarray, best: np.ndarray) -> None:
+    """The lowest value among the four neighbours of each cell of a field with a border of one, written to `best`."""
+    np.minimum(padded[:-2, 1:-1], padded[2:, 1:-1], out=best)
+    np.minimum(best, padded[1:-1, :-2], out=best)
+    np.minimum(best, padded[1:-1, 2:], out=best)
+
+
+def _relax(start: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """The least of its own start value and its cheapest neighbour plus its cost, for each cell; with a border of one."""
+    padded = np.pad(start, 1, mode="constant", constant_values=CLOSED)
+    field = padded[1:-1, 1:-1]
+    best = np.empty_like(start)
+    while True:
+        before = field.copy()
+        for _ in range(4):  # comparing costs about as much as a round
+            _cheapest_neighbour(padded, best)
+            best += cost
+            np.minimum(field, best, out=field)
+        if (before == field).all():
+            return padded
 
 
 def walk_from(start: Cell, cost: np.ndarray) -> np.ndarray:
     """Power [W, W] to walk from `start` to each cell; `CLOSED` or more where there is no way."""
     field = np.full(cost.shape, CLOSED, np.int32)
     field[start] = 0
-    while True:
-        better = np.minimum(field, np.minimum(_cheapest_neighbour(field) + cost, CLOSED))
-        if np.array_equal(better, field):
-            return field
-        field = better
+    return _relax(field, cost)[1:-1, 1:-1]
 
 
 def walk_to(targets: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Power [W, W] to walk from each cell to the nearest of `targets` [W, W] bool; a closed target does not count."""
-    field = np.where(targets & (cost < CLOSED), 0, CLOSED).astype(np.int32)
-    while True:
-        better = np.minimum(field, _cheapest_neighbour(np.minimum(field + cost, CLOSED)))
-        if np.array_equal(better, field):
-            return field
-        field = better
+    ends = targets & (cost < CLOSED)
+    entered = _relax(np.where(ends, cost, CLOSED).astype(np.int32), cost)  # the price with the cell itself entered
+    field = np.empty_like(entered[1:-1, 1:-1])
+    _cheapest_neighbour(entered, field)
+    field[ends] = 0
+    return field
 
 
 def neighbours(cell: Cell, size: int) -> List[Tuple[int, Cell]]:
@@ -92,6 +102,12 @@ def route_to(field: np.ndarray, cost: np.ndarray, start: Cell) -> List[int]:
         else:
             raise ValueError(f"no target can be reached from cell {start}")
     return directions
+
+
+def lowest(board: np.ndarray) -> Cell:
+    """The cell of the lowest value, the first of several."""
+    x, y = np.unravel_index(board.argmin(), board.shape)
+    return int(x), int(y)
 
 
 def moves(directions: List[int]) -> List[List[int]]:
