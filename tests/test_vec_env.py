@@ -14,11 +14,11 @@ from engine.config import GameConfig
 from engine.maps import MapPool
 from engine.official import PLAYERS
 from engine.official_actions import orders_to_actions
-from engine.state import empty_orders
+from engine.state import GAME_DTYPE, ICE_GIVEN, ICE_GOT, RUBBLE_DUG, WATER, empty_orders
 from tests.rows import LIVELY, sample
 from wrappers.action import ActionConfig, write_all_orders
 from wrappers.observation import Observation
-from wrappers.rewards import RewardConfig
+from wrappers.rewards import RewardConfig, factory_reward, robot_reward
 from wrappers.vec_env import Step, VecEnv
 
 CONFIG = GameConfig.for_map_size(48)
@@ -226,6 +226,20 @@ def test_sharing_moves_reward_within_a_side_and_keeps_its_sum(pool: MapPool) -> 
     assert some > 20
 
 
+def test_ice_counts_half_where_water_is_enough() -> None:
+    """`1 / (1 + water / ice_enough)` of the home factory, for robots and factories, and of nothing else."""
+    game = np.zeros(1, GAME_DTYPE).view(np.recarray)[0]
+    game.factory_alive[0] = game.factory_count = 1
+    game.robot_event[0, ICE_GIVEN] = game.robot_event[0, RUBBLE_DUG] = game.factory_event[0, ICE_GOT] = 8
+    for water, share in ((0, 1), (300, 1 / 2), (900, 1 / 4)):
+        game.factory_cargo[0, WATER] = water
+        weights = RewardConfig(ice_given=1, ice_got=1, ice_enough=300, rubble_dug=0.5, rubble_distance=5).rules()
+        assert robot_reward(game, weights, 1.0, 0) == pytest.approx(8 * share + 4)
+        assert factory_reward(game, weights, 1.0, 0) == pytest.approx(8 * share)
+        always = RewardConfig(ice_given=1, ice_got=1).rules()
+        assert robot_reward(game, always, 1.0, 0) == factory_reward(game, always, 1.0, 0) == 8
+
+
 def test_winning_pays_every_row_of_the_winner_what_it_costs_the_loser(pool: MapPool) -> None:
     env = make(pool, games=4, reward=RewardConfig(ice_dug=0, ice_given=0, ice_got=0, result=2.0, scale=0.5), seed=4)
     env.reset()
@@ -247,7 +261,7 @@ def test_winning_pays_every_row_of_the_winner_what_it_costs_the_loser(pool: MapP
 
 def test_deaths_and_births_are_booked_where_they_happen(pool: MapPool) -> None:
     weights = {"ice_dug": 0, "ice_given": 0, "ice_got": 0, "scale": 1.0, "robot_lost": -1.0, "heavy_built": 1.0, "light_built": 1.0}
-    env = make(pool, games=3, reward=RewardConfig(**weights), seed=4)
+    env = make(pool, games=3, reward=RewardConfig(**weights), actions=ActionConfig(self_destruct=True), seed=4)
     env.reset()
     rng = np.random.default_rng(1)
     lost = built = 0

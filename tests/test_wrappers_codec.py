@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from engine.config import MAX_FACTORIES, MAX_ROBOTS, GameConfig
 from engine.state import ICE, ORDERS_DTYPE, POWER, empty_orders
+from tests import streams
 from tests.parity import SCENE, Pair, Scene
 from tests.rows import Rows, sample
 from tests.test_wrappers_masks import EVERYTHING, prepare_busy, started
@@ -24,9 +25,11 @@ from wrappers.action import (
     PICKUP,
     TRANSFER,
     WAIT,
+    ActionConfig,
     decode,
     entry_amount,
     level_amount,
+    next_cell,
     write_all_orders,
 )
 
@@ -63,7 +66,7 @@ def test_what_is_written_reads_back_as_what_was_chosen_and_is_not_written_again(
     rng = np.random.default_rng(1)
     pair: Pair = started(GameConfig.for_map_size(48), 1, rng, prepare_busy)
     rows = Rows(pair, EVERYTHING)
-    seen = np.zeros(10, int)
+    seen, held = np.zeros(10, int), 0
     for _ in range(12):
         action = sample(rows.obs.mask, rng)
         orders = orders_for(rows, action)
@@ -75,6 +78,9 @@ def test_what_is_written_reads_back_as_what_was_chosen_and_is_not_written_again(
                 continue
             if orders.queue_len[r] >= 0:
                 game.queue_len[r], game.queue[r] = orders.queue_len[r], orders.queue[r]
+            if action[i, 0] == MOVE and next_cell(pair.game, rows.rules, orders, r) == pair.game.robot_cell[r]:
+                held += 1  # it gives way to a friend
+                continue
             read = np.zeros(4, np.int64)
             assert decode(game, rows.rules, r, read)
             kind, direction, resource = (int(v) for v in action[i, :3])
@@ -89,7 +95,55 @@ def test_what_is_written_reads_back_as_what_was_chosen_and_is_not_written_again(
         assert (again.queue_len == -1).all()
         pair.engine.games[0] = kept
         rows.play(action)
-    assert (seen[[WAIT, MOVE, TRANSFER, DIG]] > 10).all(), seen
+    assert (seen[[WAIT, MOVE, TRANSFER, DIG]] > 10).all() and held > 0, (seen, held)
+
+
+def crowd(env: Any, rng: np.random.Generator) -> None:
+    streams.prepare_meadow(env, rng)
+    streams.prepare_robots(env, rng, 60, area=14)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_friends_never_collide(seed: int) -> None:
+    """Whatever robots of a side choose, only an enemy is ever in their way."""
+    rng = np.random.default_rng(seed)
+    pair: Pair = started(GameConfig.for_map_size(48), 1, rng, crowd)
+    rows = Rows(pair, dataclasses.replace(EVERYTHING, self_destruct=False))
+    moves = held = 0
+    for _ in range(15):
+        action = sample(rows.obs.mask, rng)
+        orders = orders_for(rows, action)
+        before = pair.game.copy()
+        for player in range(2):
+            wanted = [
+                next_cell(before, rows.rules, orders, r)
+                for r in range(player * MAX_ROBOTS, (player + 1) * MAX_ROBOTS)
+                if before.robot_alive[r] and before.robot_power[r] >= rows.rules.action_queue_power_cost[before.robot_heavy[r]]
+            ]
+            assert len(set(wanted)) == len(wanted)
+        chose = [robot_of(rows, i) for i in np.flatnonzero(action[:, 0] == MOVE)]
+        moves += len(chose)
+        held += sum(next_cell(before, rows.rules, orders, r) == before.robot_cell[r] for r in chose)
+        rows.play(action)
+    assert held > 10 and moves > 4 * held, (moves, held)
+
+
+def test_a_chain_gives_way_from_its_front() -> None:
+    """The heavy goes on; the light that wanted its cell waits, and so does the one that wanted that light's cell."""
+    world = Scene(NIGHT)
+    first = world.robot(0, "light", (20, 20), power=100)
+    world.robot(0, "light", (19, 20), power=100)
+    world.robot(0, "heavy", (21, 21), power=1000)
+    world.reload()
+    rows = Rows(world, ActionConfig(avoid_friends=False))
+    action = np.zeros((rows.obs.rows, 4), np.int64)
+    robots = np.flatnonzero((rows.obs.kind > 0) & (rows.obs.side == 0))
+    for i in robots:
+        cell = int(rows.obs.cell[i])
+        action[i] = [MOVE, 1 if cell // 64 == 21 else 2, 0, 0]  # the heavy up to (21, 20), the lights to the right
+    orders = orders_for(rows, action)
+    going = [next_cell(world.game, rows.rules, orders, robot_of(rows, int(i))) for i in robots]
+    assert sorted((cell // 64, cell % 64) for cell in going) == [(19, 20), (20, 20), (21, 20)], first
 
 
 def test_what_has_no_row_is_not_decoded() -> None:

@@ -60,7 +60,7 @@ def started(config: GameConfig, seed: int, rng: np.random.Generator, prepare: An
 
 
 def check_turn(rows: Rows, action: np.ndarray, chosen: np.ndarray) -> None:
-    """Play a turn; every row `i` with `chosen[i]` must have done what it chose."""
+    """Play a turn; every row `i` with `chosen[i]` must have done what it chose, but for movers that give way to a friend."""
     pair, obs = rows.pair, rows.obs
     side, slot, ident = obs.side.copy(), obs.slot.copy(), obs.ident.copy()
     before = pair.game.copy()
@@ -76,6 +76,8 @@ def check_turn(rows: Rows, action: np.ndarray, chosen: np.ndarray) -> None:
             if kind == WAIT:
                 power = before.robot_power[player * MAX_ROBOTS + slot[i] - MAX_FACTORIES]
                 assert front is None or power < 10, row
+                continue
+            if kind == MOVE and (front is None or front[:2] == [0, 0]):
                 continue
             assert front is not None and front[0] == kind - 1 and front[1] == action[i, 1], f"{row}: queue {front}"
             if kind == RECHARGE:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.config import MAX_ROBOTS, SIZE, GameConfig
+from engine.config import MAX_FACTORIES, MAX_ROBOTS, SIZE, GameConfig
 from engine.official import PLAYERS, orders_to_actions
 from engine.state import GAME_DTYPE, empty_orders
 from tests import streams
@@ -21,8 +21,9 @@ from tests.parity import SCENE, Pair, Scene
 from tests.rows import Rows, sample
 from tests.test_wrappers_masks import EVERYTHING, prepare_busy, prepare_nothing, started
 from wrappers.action import ActionConfig, write_all_orders, write_orders
-from wrappers.features import FACTORY_NAMES, FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
+from wrappers.features import FACTORY_NAMES, FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH, WORK_REACH
 from wrappers.judge import JudgeGame
+from wrappers.masks import wall_distance
 from wrappers.observation import PLANE_NAMES, SCALAR_NAMES, Observation, empty_static, nearest_source, observe, observe_side, write_static
 
 ROOT = Path(__file__).parent.parent
@@ -274,6 +275,35 @@ def test_the_nearest_cell_is_the_nearest() -> None:
         assert np.array_equal(np.abs(inside // SIZE - x) + np.abs(inside % SIZE - y), least)
 
 
+def test_the_next_rubble_is_the_one_that_opens_most_soonest() -> None:
+    """By brute force: least way to it plus twice its distance to the walls, where lichen could grow and no friend stands."""
+    rng = np.random.default_rng(8)
+    pair = started(GameConfig.for_map_size(48), 3, rng, lambda env, rng: streams.prepare_robots(env, rng, 30, area=30))
+    rows, game, found = Rows(pair, EVERYTHING), pair.game, 0
+    reach = min(int(rows.action_rules.rubble_distance), WORK_REACH)
+    for i in np.flatnonzero(rows.obs.kind > 0):
+        player, cell = int(rows.obs.side[i]) % 2, int(rows.obs.cell[i])
+        x, y = cell // SIZE, cell % SIZE
+        home = int(game.robot_home[player * MAX_ROBOTS + int(rows.obs.slot[i]) - MAX_FACTORIES])
+        best = None
+        for near in np.flatnonzero(game.rubble * (game.ice == 0) * (game.ore == 0)):
+            walls = wall_distance(int(near), int(game.factory_cell[home]))
+            other = int(game.robot_at[near])
+            friend = other >= 0 and near != cell and other // MAX_ROBOTS == player
+            if walls <= reach and not friend:
+                cost = abs(near // SIZE - x) + abs(near % SIZE - y) + 2 * walls
+                best = min(best or (cost, near), (cost, near))
+        seen = dict(zip(ROBOT_NAMES, rows.obs.feature[i].tolist()))
+        if best is None:
+            assert seen["rubble_closeness"] == 0
+            continue
+        found += 1
+        dx, dy = best[1] // SIZE - x, best[1] % SIZE - y
+        assert seen["rubble_closeness"] == pytest.approx(1 / (1 + abs(dx) + abs(dy)))
+        assert (seen["rubble_side_x"], seen["rubble_side_y"]) == (np.sign(dx), np.sign(dy))
+    assert found > 10, found
+
+
 def test_a_scene_reads_as_it_is() -> None:
     """Factories of player 0 at [10, 10] and [10, 20], of player 1 at [30, 10] and [30, 20]."""
     world = Scene(SCENE)
@@ -295,6 +325,7 @@ def test_a_scene_reads_as_it_is() -> None:
         "home_is_nearest": 1, "foe_dx": 0, "foe_dy": 2 / 3, "foe_near": 0.5, "foe_weaker": 1, "friends_near": 1 / 8, "foes_near": 1 / 8,
         "crop_rubble[-1,-1]": 0.6, "crop_ice[0,1]": 1, "crop_own_factory[-2,0]": 1, "crop_own_factory[-1,0]": 0,
         "crop_friend[1,1]": 0.5, "crop_friend[0,0]": 0, "crop_enemy[0,2]": 0.5, "crop_lichen[-1,0]": 0.3, "crop_lichen[2,0]": -0.5,
+        "rubble_dx": -1 / 16, "rubble_dy": -1 / 16, "rubble_distance": 2 / 32,
         "queue_empty": 1, "ore_closeness": 0, "ore_distance": 0, "may_move": 1, "may_dig": 0,
     }  # fmt: skip
     assert {name: seen[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)

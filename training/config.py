@@ -67,6 +67,8 @@ class TrainConfig:
     """12 to 64; 48 plays 2-5 factories a side, 64 plays 4-10."""
     max_turns: int | None = None
     """Cut training games off after so many turns (default: play them to turn 1000); the value of the cut state is bootstrapped."""
+    stagger: bool = False
+    """Cut the first games off at evenly spread turns, so that a rollout shows all parts of the game, not one turn of each."""
     train_maps: int = 256
     """Maps of the official generator that training draws from (seeds 0, 1, ...)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -128,6 +130,15 @@ PRESETS: dict[str, TrainConfig] = {
         ),
         eval_every=4096,
         eval_maps=12,
+    ),
+    "full": TrainConfig(
+        env_steps=204_800,
+        stagger=True,
+        actions=ActionConfig.full(
+            transfer=("ice", "ore"), transfer_to_robots=False, dig=("ice", "ore", "rubble"), amounts=("all",), keep_way_home=True
+        ),
+        reward=RewardConfig(own=0.7, rubble_dug=0.125, lichen_grown=0.2, ore_given=0.125, ore_got=0.125),
+        ppo=PPOConfig(epochs=2),
     ),
 }
 

@@ -72,6 +72,7 @@ class Trainer:
             actions=config.actions,
             seed=seed,
             max_turns=config.max_turns,
+            stagger=config.stagger,
             grid=sizes["plane_size"],
             clock=self.clock,
         )
@@ -257,6 +258,9 @@ def summarize(finished: list) -> dict[str, float]:
     return {
         "charts/ice_per_game": float(np.mean([np.mean(result.ice_got) for result in finished])),
         "charts/game_length": float(np.mean([result.turns for result in finished])),
+        "charts/lichen": float(np.mean([np.mean(result.lichen) for result in finished])),
+        "charts/robots": float(np.mean([np.mean(result.robots) for result in finished])),
+        "charts/factories": float(np.mean([np.mean(result.factories) for result in finished])),
         "charts/finished": float(np.mean([result.finished for result in finished])),
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import MAX_FACTORIES, MAX_ROBOTS, SIZE
+from engine.config import CELLS, MAX_FACTORIES, MAX_ROBOTS, SIZE
 from engine.jit import jit
 from engine.state import DX, DY, POWER
 
@@ -256,8 +256,82 @@ def write_robot(game, rules, r, kind, direction, resource, level, orders):
 
 
 @jit
+def next_cell(game, rules, orders, r):
+    """The cell that robot `r` will want to be in after this turn, by its new order or its queue."""
+    cell = int(game.robot_cell[r])
+    power = int(game.robot_power[r])
+    heavy = game.robot_heavy[r]
+    if orders.queue_len[r] > 0:
+        entry = orders.queue[r, 0]
+        power -= int(rules.action_queue_power_cost[heavy])
+    elif orders.queue_len[r] < 0 and game.queue_len[r] > 0:
+        entry = game.queue[r, 0]
+    else:
+        return cell
+    if entry[0] != MOVE - 1:
+        return cell
+    target = neighbour(cell, int(entry[1]), rules.map_size)
+    return target if target >= 0 and int(rules.move_cost_at[heavy, game.rubble[target]]) <= power else cell
+
+
+@jit
+def hold(game, orders, r):
+    """Let robot `r` stay where it is; this needs no order if it has no queue, or one that stays anyway."""
+    if game.queue_len[r] == 0 or (game.queue[r, 0, 0] == MOVE - 1 and game.queue[r, 0, 1] == 0):
+        orders.queue_len[r] = -1
+        return
+    orders.queue_len[r] = 1
+    orders.queue[r, 0, :] = 0
+    orders.queue[r, 0, 5] = 1  # one move to the centre
+
+
+@jit
+def keep_apart(game, rules, player, orders):
+    """Let robots wait that would run into another one of their side: both would be lost.
+
+    Where two want the same cell, one that stays, or cannot pay for another order, or is heavy, goes first; then the older one.
+    Whoever gives way keeps its own cell, and others have to give way to it in turn.
+    """
+    first = player * MAX_ROBOTS
+    robots = np.zeros(MAX_ROBOTS, np.int64)
+    wanted = np.zeros(MAX_ROBOTS, np.int64)
+    taken = np.zeros(CELLS, np.uint8)
+    count = 0
+    settled = True
+    for r in range(first, first + int(game.robot_slots[player])):
+        if game.robot_alive[r]:
+            target = next_cell(game, rules, orders, r)
+            settled = settled and not taken[target]
+            taken[target] = 1
+            robots[count] = r
+            wanted[count] = target
+            count += 1
+    if settled:
+        return
+    age = np.argsort(game.robot_id[robots[:count]])
+    while not settled:
+        settled = True
+        taken[:] = 0
+        for rank in range(4):  # robots that stay, that cannot pay, heavies, lights
+            for i in age:
+                r = int(robots[i])
+                heavy = int(game.robot_heavy[r])
+                target = wanted[i]
+                stays = target == game.robot_cell[r]
+                bound = game.robot_power[r] < rules.action_queue_power_cost[heavy]
+                if (0 if stays else 1 if bound else 3 - heavy) != rank:
+                    continue
+                if taken[target] and not stays and not bound:
+                    hold(game, orders, r)
+                    wanted[i] = game.robot_cell[r]
+                    settled = False
+                else:
+                    taken[target] = 1
+
+
+@jit
 def write_orders(game, rules, player, slot, action, orders):
-    """Write what rows of one side chose into the orders of their game.
+    """Write what rows of one side chose into the orders of their game; robots that would collide wait (`keep_apart`).
 
     Args:
         game, rules: records.
@@ -274,6 +348,7 @@ def write_orders(game, rules, player, slot, action, orders):
         else:
             r = player * MAX_ROBOTS + int(slot[i]) - MAX_FACTORIES
             write_robot(game, rules, r, kind, int(action[i, 1]), int(action[i, 2]), int(action[i, 3]), orders)
+    keep_apart(game, rules, player, orders)
 
 
 @jit

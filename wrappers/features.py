@@ -18,9 +18,11 @@ from wrappers.masks import wall_distance
 CROP = 2  # the crop shows 5 x 5 cells
 NEAR = 3  # robots are counted in 7 x 7 cells
 CROP_CELLS = (2 * CROP + 1) ** 2
+WORK_REACH = 8  # steps from the walls of a factory up to which rubble is pointed at
+MAX_WORK = 12 * WORK_REACH + 2 * WORK_REACH * (WORK_REACH - 1)  # cells that near
 
 _TARGET = ("side_x", "side_y", "dx", "dy", "distance", "closeness", "at", "adjacent")
-_TARGETS = ("ice", "ore", "factory", "home", "enemy_factory")
+_TARGETS = ("ice", "ore", "factory", "home", "enemy_factory", "rubble")
 _CROP = ("blocked", "rubble", "ice", "ore", "own_factory", "friend", "enemy", "lichen")
 _OFFSETS = [(dx, dy) for dx in range(-CROP, CROP + 1) for dy in range(-CROP, CROP + 1)]
 _BODY = (
@@ -77,6 +79,49 @@ def list_factories(game, player, numbers):
                 numbers[1, enemy] = f
                 enemy += 1
     return own, enemy
+
+
+@jit
+def list_rubble(game, rules, action_rules, f, cells):
+    """Cells around factory `f` where rubble stands in the way of lichen, with their distance to the walls: `cells [2, MAX_WORK]`;
+    returns how many."""
+    reach = min(int(action_rules.rubble_distance), WORK_REACH)
+    size = int(rules.map_size)
+    centre = int(game.factory_cell[f])
+    x = centre // SIZE
+    y = centre % SIZE
+    rubble, ice, ore = game.rubble, game.ice, game.ore
+    count = 0
+    if not action_rules.dig_rubble:
+        return 0
+    for nx in range(max(x - reach - 1, 0), min(x + reach + 1, size - 1) + 1):
+        for ny in range(max(y - reach - 1, 0), min(y + reach + 1, size - 1) + 1):
+            near = nx * SIZE + ny
+            if rubble[near] == 0 or ice[near] or ore[near]:
+                continue
+            distance = wall_distance(near, centre)
+            if 0 < distance <= reach:
+                cells[0, count] = near
+                cells[1, count] = distance
+                count += 1
+    return count
+
+
+@jit
+def next_rubble(robot_at, cells, count, player, r, cell):
+    """The cell of `list_rubble` where digging opens most ground soonest: near the walls and near the robot; -1 if there is none.
+    One where another robot of the side stands is left to it."""
+    x = cell // SIZE
+    y = cell % SIZE
+    best = -1
+    least = 1 << 30
+    for i in range(count):
+        near = int(cells[0, i])
+        cost = abs(near // SIZE - x) + abs(near % SIZE - y) + 2 * int(cells[1, i])
+        if cost < least and not taken(robot_at, near, player, r):
+            least = cost
+            best = near
+    return best
 
 
 @jit
@@ -259,8 +304,9 @@ def taken(robot_at, target, player, r):
 
 
 @jit
-def write_robot(game, rules, static, numbers, own, enemy, player, r, mask, row):
-    """All features of robot `r` into `row [ROBOT_WIDTH]`; `numbers`, `own`, `enemy` as `list_factories` gives them."""
+def write_robot(game, rules, static, numbers, own, enemy, work, works, player, r, mask, row):
+    """All features of robot `r` into `row [ROBOT_WIDTH]`; `numbers`, `own`, `enemy` as `list_factories` gives them; of the factory in
+    slot s, `work[s]` and `works[s]` are cells and number of `list_rubble`."""
     cell = int(game.robot_cell[r])
     heavy = int(game.robot_heavy[r])
     factory_cell = game.factory_cell
@@ -276,6 +322,9 @@ def write_robot(game, rules, static, numbers, own, enemy, player, r, mask, row):
     home_alive = home >= 0 and game.factory_alive[home] == 1
     k = write_target(row, k, cell, wall_cell(cell, int(factory_cell[home])) if home_alive else -1)
     k = write_target(row, k, cell, wall_cell(cell, int(factory_cell[foe_factory])) if foe_factory >= 0 else -1)
+    slot = int(game.factory_slot[home]) if home_alive else 0
+    rubble = next_rubble(game.robot_at, work[slot], int(works[slot]), player, r, cell) if home_alive else -1
+    k = write_target(row, k, cell, rubble)
     friends, foes, foe = look_around(game, rules, player, r, cell, row, ROBOT_WIDTH - 8 * CROP_CELLS)
     k = write_foe(game, r, foe, cell, row, k)
     row[k] = friends / 8

@@ -16,8 +16,10 @@ from engine.config import CELLS, MAX_FACTORIES, MAX_ROBOTS, SIZE
 from engine.jit import jit
 from engine.state import ICE, METAL, ORE, WATER
 from wrappers.features import (
+    MAX_WORK,
     ROBOT_WIDTH,
     list_factories,
+    list_rubble,
     log_scale,
     write_factory,
     write_robot,
@@ -168,6 +170,8 @@ def write_rows(game, rules, action_rules, static, b, feature, side, slot, kind, 
     player = b % 2
     built = np.zeros((2, 2 * MAX_FACTORIES), np.int32)
     numbers = np.zeros((2, MAX_FACTORIES), np.int64)
+    work = np.zeros((MAX_FACTORIES, 2, MAX_WORK), np.int16)
+    works = np.zeros(MAX_FACTORIES, np.int64)
     lights, heavies = count_robots(game, player, built)
     own, enemy = list_factories(game, player, numbers)
     side[:] = b
@@ -179,6 +183,7 @@ def write_rows(game, rules, action_rules, static, b, feature, side, slot, kind, 
         ident[i] = f
         home[i] = slot[i]
         mask[i] = factory_mask(game, rules, action_rules, player, f, lights, heavies, built)
+        works[slot[i]] = list_rubble(game, rules, action_rules, f, work[slot[i]])
         write_factory(game, rules, static, own, enemy, built, player, f, int(mask[i]), feature[i])
     i = own
     alive = game.robot_alive
@@ -191,7 +196,7 @@ def write_rows(game, rules, action_rules, static, b, feature, side, slot, kind, 
             ident[i] = game.robot_id[r]
             home[i] = game.factory_slot[game.robot_home[r]]
             mask[i] = robot_mask(game, rules, action_rules, player, r)
-            write_robot(game, rules, static, numbers, own, enemy, player, r, int(mask[i]), feature[i])
+            write_robot(game, rules, static, numbers, own, enemy, work, works, player, r, int(mask[i]), feature[i])
             i += 1
 
 

@@ -29,6 +29,7 @@ from engine.state import (
     ORE_GOT,
     POWER_TAKEN,
     RUBBLE_DUG,
+    WATER,
     WATER_MADE,
     WATER_SPENT,
 )
@@ -51,6 +52,8 @@ class RewardConfig:
     """Robot, a unit of ice handed to a factory: 1 / 2 / 4."""
     ice_got: float = 0.125
     """Factory, a unit of ice received from robots."""
+    ice_enough: float = 0.0
+    """Water of the home factory at which the ice terms count half: `1 / (1 + water / ice_enough)`; 0 lets them always count whole."""
     ore_dug: float = 0.0
     ore_given: float = 0.0
     ore_got: float = 0.0
@@ -92,10 +95,19 @@ REWARD_DTYPE = np.dtype([(f.name, np.float64) for f in dataclasses.fields(Reward
 
 
 @jit
+def need_of_ice(game, weights, f):
+    """What ice counts for factory `f`, 0 to 1: less the more water it has."""
+    if weights.ice_enough <= 0:
+        return 1.0
+    return weights.ice_enough / (weights.ice_enough + float(game.factory_cargo[f, WATER]))
+
+
+@jit
 def robot_reward(game, weights, early, r):
     """The reward of robot `r` for the last turn, before scale and sharing; `early` multiplies the ice terms."""
     event = game.robot_event[r]
-    reward = early * (weights.ice_dug * event[ICE_DUG] + weights.ice_given * event[ICE_GIVEN])
+    need = early * need_of_ice(game, weights, int(game.robot_home[r]))
+    reward = need * (weights.ice_dug * event[ICE_DUG] + weights.ice_given * event[ICE_GIVEN])
     reward += weights.ore_dug * event[ORE_DUG] + weights.ore_given * event[ORE_GIVEN] + weights.power_taken * event[POWER_TAKEN]
     player = r // MAX_ROBOTS
     if event[RUBBLE_DUG] > 0 and weights.rubble_dug != 0:
@@ -117,7 +129,7 @@ def robot_reward(game, weights, early, r):
 def factory_reward(game, weights, early, f):
     """The reward of factory `f` for the last turn, before scale and sharing."""
     event = game.factory_event[f]
-    reward = early * weights.ice_got * event[ICE_GOT]
+    reward = early * need_of_ice(game, weights, f) * weights.ice_got * event[ICE_GOT]
     reward += weights.ore_got * event[ORE_GOT] + weights.lichen_grown * event[LICHEN_GROWN]
     reward += weights.water_made * event[WATER_MADE] + weights.water_spent * event[WATER_SPENT] + weights.metal_made * event[METAL_MADE]
     reward += weights.light_built * event[LIGHTS_BUILT] + weights.heavy_built * event[HEAVIES_BUILT]
