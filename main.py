@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,9 +33,9 @@ def train(argv: list[str]) -> None:
 
     On several GPUs or machines: torchrun --nproc-per-node GPUS main.py train ... (docs/scaling.md).
     """
-    from training import parallel
+    from training import checkpoint, parallel
     from training.config import PRESETS, TrainCommand
-    from training.train import Stopped, check_resumable, run_to_resume
+    from training.train import Stopped, check_resumable, config_of, run_to_resume
     from training.train import train as run_training
 
     chosen = _early(argv, "--preset", "demo")
@@ -43,6 +44,9 @@ def train(argv: list[str]) -> None:
 
     with parallel.group():
         start = TrainCommand(config=PRESETS[chosen], preset=chosen)
+        if init := _early(argv, "--init", ""):
+            first = parallel.on_first(lambda: config_of(checkpoint.load(init, check=config_of).config))
+            start = dataclasses.replace(start, config=dataclasses.replace(start.config, policy=first.policy, actions=first.actions))
         if "--resume" in argv:
             named = Path(_early(argv, "--run-dir", str(RUNS / f"{chosen}-{_early(argv, '--seed', str(start.config.seed))}")))
             run_dir, config = parallel.on_first(lambda: run_to_resume(named))
@@ -52,7 +56,7 @@ def train(argv: list[str]) -> None:
         if args.resume:
             check_resumable(start.config, args.config)
         try:
-            scores = run_training(args.config, run_dir, args.resume)
+            scores = run_training(args.config, run_dir, args.resume, args.init)
         except Stopped as stopped:
             if parallel.rank() == 0:
                 print(stopped)
@@ -62,6 +66,41 @@ def train(argv: list[str]) -> None:
     print(f"The run is in {run_dir}; see it with: tensorboard --logdir {run_dir}")
     if scores:
         print_scores(scores, f"{args.config.eval_maps} unseen maps")
+
+
+# -------------------------------------------------------------------------------------------------------------- imitate
+
+
+def imitate(argv: list[str]) -> None:
+    """Train an agent on the decisions of a teacher: a built-in opponent, or replays; `train --init` goes on from it."""
+    from functools import partial
+
+    from submission.opponents import make_act, names
+    from submission.replay_page.recording import read_recording
+    from training.imitate import ImitateCommand, ImitateConfig, check_resumable, read_replays, run_to_resume
+    from training.imitate import imitate as run_imitation
+
+    start = ImitateCommand(config=ImitateConfig())
+    if "--resume" in argv:
+        teacher, seed = _early(argv, "--teacher", start.config.teacher), _early(argv, "--seed", str(start.config.seed))
+        run_dir = Path(_early(argv, "--run-dir", str(RUNS / f"imitate-{teacher}-{seed}")))
+        start = ImitateCommand(config=run_to_resume(run_dir), run_dir=run_dir, resume=True)
+    args = _parse(ImitateCommand, argv, "imitate", imitate, default=start)
+    config = args.config
+    run_dir = args.run_dir or RUNS / f"imitate-{config.teacher}-{config.seed}"
+    if args.resume:
+        check_resumable(start.config, config)
+    if config.teacher not in names():
+        raise UsageError(f"Teacher {config.teacher!r} is not built in; accepted are {', '.join(names())}; others teach by --replays.")
+    opponent: Any = config.opponent
+    if opponent is not None:
+        opponent = partial(make_act, opponent) if opponent in names() else scripted_opponent(opponent)
+    replays = read_replays([Path(name) for name in config.replays], read_recording, config, run_dir)
+    last = run_imitation(config, run_dir, partial(make_act, config.teacher), opponent, replays, args.resume)
+    print(f"The run is in {run_dir}; go on from it with: python main.py train --init {run_dir}")
+    scores = {name.partition("/")[2]: value for name, value in last.items() if name.startswith("eval/")}
+    if scores:
+        print_scores(scores, f"{config.eval_maps} unseen maps")
 
 
 # ------------------------------------------------------------------------------------------------------------- evaluate
@@ -109,7 +148,7 @@ def scripted_opponent(name: str) -> Any:
     return name
 
 
-# -------------------------------------------------------------------------------------------------------- package, play
+# ------------------------------------------------------------------------------------------------ package, submit, play
 
 
 @dataclass(frozen=True)
@@ -120,15 +159,92 @@ class Package:
     """The tarball to write."""
     greedy: bool = False
     """Play the likeliest action instead of sampling."""
+    verify: bool = True
+    """Play a whole game on each side, the way the judge executes a package, and refuse one that would fail."""
+    json: Path | None = None
+    """Write the report here."""
 
 
 def package(argv: list[str]) -> None:
-    """Build the tarball that the judge takes: main.py at its top, needs only numpy and torch."""
+    """Build the tarball that the judge takes (main.py at its top, needs only numpy and torch) and verify it."""
     from submission.package import package as build
+    from submission.verify import verified_package
 
     args = _parse(Package, argv, "package", package)
-    report = build(args.checkpoint, args.output, args.greedy)
+    check_output(args.output)
+    check_output(args.json)
+    measured = None
+    if args.verify:
+        with game_progress() as progress:
+            report, measured = verified_package(args.checkpoint, args.output, args.greedy, progress)
+        print("\n".join(measured.lines()))
+    else:
+        report = build(args.checkpoint, args.output, args.greedy)
     print(f"{report.path}: {report.size_bytes / 1e6:.2f} MB, {report.parameters:,} parameters, from {report.checkpoint}")
+    write_json(args.json, {**report.as_dict(), "verified": measured and measured.as_dict()})
+
+
+@contextmanager
+def game_progress() -> Iterator[Callable[[str, int], None]]:
+    """A line of progress for each of some games, which are told apart by their titles."""
+    from rich.progress import Progress, TaskID
+
+    with Progress(transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(title: str, turn: int) -> None:
+            if title not in tasks:
+                tasks[title] = bar.add_task(f"Verifying: {title}", total=1000)
+            bar.update(tasks[title], completed=turn)
+
+        yield show
+
+
+@dataclass(frozen=True)
+class Submit:
+    what: tyro.conf.Positional[str] = "latest"
+    """A tarball, or a checkpoint or run folder, which is packaged first."""
+    message: Annotated[str | None, tyro.conf.arg(aliases=["-m"])] = None
+    """Shown beside the submission (default: the file's name and the beginning of its digest)."""
+    competition: Annotated[str, tyro.conf.arg(aliases=["-c"])] = "lux-ai-season-2"
+    """The competition's slug."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("submission.tar.gz")
+    """The tarball to write when a checkpoint is submitted."""
+    dry_run: bool = False
+    """Do everything but send."""
+    verify: bool = True
+    """Verify the package first, as `package` does."""
+
+
+def submit(argv: list[str]) -> None:
+    """Verify a package and send it to Kaggle with Kaggle's own client, which must be logged in."""
+    from submission import upload
+    from submission.package import package as build
+    from submission.verify import verified_package, verify
+
+    args = _parse(Submit, argv, "submit", submit)
+    known = upload.credentials()
+    if known is None and not args.dry_run:
+        raise UsageError(upload.NO_CREDENTIALS)
+    upload.client()
+    packed = args.what.endswith((".tar.gz", ".tgz"))
+    file = Path(args.what) if packed else args.output
+    if not packed:
+        check_output(file)
+    elif not file.is_file():
+        raise UsageError(f"{file} does not exist; make it with: main.py package CHECKPOINT -o {file}")
+    if args.verify:
+        with game_progress() as progress:
+            measured = verify(file, progress=progress) if packed else verified_package(args.what, file, progress=progress)[1]
+        print("\n".join(measured.lines()))
+    elif not packed:
+        build(args.what, file)
+    sending = upload.plan(file, args.message, args.competition)
+    print("\n".join([*sending.lines(), f"credentials  {known or 'none: sending would fail'}"]))
+    if args.dry_run:
+        print("Nothing was sent (--dry-run).")
+    else:
+        print(upload.send(sending))
 
 
 @dataclass(frozen=True)
@@ -439,8 +555,10 @@ def _parse(kind: Any, argv: list[str], verb: str, function: Callable[..., None],
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo,
     "train": train,
+    "imitate": imitate,
     "evaluate": evaluate,
     "package": package,
+    "submit": submit,
     "play": play,
     "replay": replay,
     "rate": rate,

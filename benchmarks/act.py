@@ -62,6 +62,7 @@ def bench_act(seconds: float, player: str = "latest", robots: int = ROBOTS) -> d
             referee.play({PLAYERS[0]: _scatter(referee.env, robots, generator), PLAYERS[1]: {}})
             if referee.done:
                 break
+        bot.close()
         times.sort()
         return {
             "agent": opened.name,
@@ -71,7 +72,7 @@ def bench_act(seconds: float, player: str = "latest", robots: int = ROBOTS) -> d
             "p99_s": times[math.ceil(0.99 * len(times)) - 1],
             "max_s": times[-1],
             "first_turn_s": bot.answer_time[0],
-            "memory_mib": _peak_memory(bot.pid),
+            "memory_mib": bot.peak_memory,
         }
 
 
@@ -121,10 +122,3 @@ def _scatter(env: Any, robots: int, generator: np.random.Generator) -> dict[str,
                 action[name] = [[0, int(direction), 0, 0, 0, 1]]
                 break
     return action
-
-
-def _peak_memory(pid: int) -> float:
-    """Largest resident memory of a running process so far, in MiB."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024

@@ -27,6 +27,7 @@ from wrappers.observation import Observation, observe_side
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOW_TIME = 1.0  # seconds of overage below which robots are left to their queues
+errors = {"count": 0}  # internal errors of all matches in this process so far
 
 
 @lru_cache(maxsize=1)
@@ -42,13 +43,29 @@ def load(folder: str = PACKAGE) -> tuple[Policy, Any, bool]:
     return policy, ActionConfig(**config["actions"]).rules(), config["greedy"]
 
 
+def note_error() -> None:
+    """Count the exception that is being handled, and tell stderr."""
+    errors["count"] += 1
+    try:
+        print(f"Internal error {errors['count']}, answered with nothing:", file=sys.stderr)
+        traceback.print_exc(file=sys.stderr)
+    except (OSError, ValueError):  # nobody listens: stderr is closed, or its disk is full
+        return
+
+
+def lost_turn() -> dict[str, Any]:
+    """The answer to a message that cannot be read at all."""
+    note_error()
+    return {}
+
+
 def prepare() -> None:
     """Load everything while the judge loads the agent, which costs no turn; a failure is told now and again in turn 0."""
     torch.set_num_threads(1)  # the judge gives one core, and more threads would wait for each other
     try:
         load()
     except Exception:  # noqa: BLE001 the match goes on with idle turns
-        traceback.print_exc(file=sys.stderr)
+        note_error()
 
 
 class Player:
@@ -70,8 +87,8 @@ class Player:
             return self._act(obs, remaining_overage)
         except Exception:  # noqa: BLE001 a turn is lost, not the match
             self.errors += 1
+            note_error()
             self.judge.forget_orders()  # some may be written already
-            traceback.print_exc(file=sys.stderr)
             return nothing(obs, self.name)
 
     def _act(self, obs: dict[str, Any], remaining_overage: float) -> dict[str, Any]:
@@ -92,7 +109,7 @@ class Player:
         return judge.actions(self.player)
 
 
-def nothing(obs: dict[str, Any], player: str) -> dict[str, Any]:
+def nothing(obs: Any, player: Any) -> dict[str, Any]:
     """A legal order that does no more than it must: no bid, a factory on the first free cell, no orders in the game itself."""
     try:
         if obs["real_env_steps"] >= 0:
@@ -106,8 +123,7 @@ def nothing(obs: dict[str, Any], player: str) -> dict[str, Any]:
             return {}
         x, y = np.argwhere(np.array(obs["board"]["valid_spawns_mask"], dtype=bool))[0]
         return {"spawn": [int(x), int(y)], "water": team["water"] // left, "metal": team["metal"] // left}
-    except Exception:  # noqa: BLE001 an observation of another shape than the judge's
-        traceback.print_exc(file=sys.stderr)
+    except Exception:  # noqa: BLE001 an observation of another shape than the judge's: told where the turn's error is
         return {}
 
 
@@ -117,17 +133,18 @@ def answer(players: dict[str, Player], observation: Any, configuration: Any) -> 
     `observation` and `configuration` are dicts or have attributes; `obs` in it is a dict or JSON text. The rules come
     with the configuration, or in `info` of the first message of the stand-alone protocol.
     """
-    obs = _get(observation, "obs")
-    obs = json.loads(obs) if isinstance(obs, str) else obs
-    name = _get(observation, "player")
+    obs, name = None, None
     try:
+        name = _get(observation, "player")
+        obs = _get(observation, "obs")
+        obs = json.loads(obs) if isinstance(obs, str) else obs
         if isinstance(obs["board"]["rubble"], list):  # the whole board: a match begins
             env_cfg = _get(_get(observation, "info") or {}, "env_cfg") or _get(configuration, "env_cfg")
             players.pop(name, None)
             players[name] = Player(name, env_cfg)
         return players[name].act(obs, float(_get(observation, "remainingOverageTime", 60.0)))
     except Exception:  # noqa: BLE001 the match goes on with idle turns
-        traceback.print_exc(file=sys.stderr)
+        note_error()
         return nothing(obs, name)
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,17 +25,19 @@ from submission.players import Player, open_player
 from submission.process import BotProcess, Failure, exchange
 from submission.protocol import plain
 from submission.replay import write_replay
+from submission.thoughts import VARIABLE, read_thoughts
 
 SIDES = ("left", "right")
 PLAYERS = ("player_0", "player_1")  # left is player_0
 FACTORIES = {48: (2, 5), 64: (4, 10)}  # factories a side by map size, in the editions of the competition
 SMALLEST, LARGEST = 12, 64
 LOST = -1000  # the official reward of a side that failed
+MEMORY_LIMIT = 4096.0  # MiB a side; the judge's is not known
 
 
 @dataclass
 class SideResult:
-    """How one side did; times are of its answers, in milliseconds."""
+    """How one side did; times are of its answers, in milliseconds, `memory_mib` is its peak, known after the match."""
 
     name: str
     lichen: int = 0
@@ -45,6 +48,7 @@ class SideResult:
     turn_ms_p99: float = 0.0
     turn_ms_max: float = 0.0
     overage_left: float = 0.0
+    memory_mib: float = 0.0
     log: str | None = None
 
 
@@ -85,6 +89,8 @@ def play_match(
     overage: float = 60.0,
     log_dir: Path | str | None = None,
     progress: Callable[[int, dict[str, SideResult]], None] | None = None,
+    record_thoughts: bool = False,
+    memory_limit: float | None = MEMORY_LIMIT,
 ) -> MatchResult:
     """Play one match and say who won.
 
@@ -96,6 +102,8 @@ def play_match(
         time_per_turn, overage: seconds for an answer, and the pool for a match that longer answers are paid from.
         log_dir: folder for `left.log` and `right.log`, the sides' stderr (at most 4 MiB each).
         progress: called after every turn with the turn and both sides so far.
+        record_thoughts: put what checkpoints think of their entities into the replay (`submission.thoughts`).
+        memory_limit: the most MiB that a side, with all that it starts, may have in memory.
 
     Raises `ValueError` for a player, map size, seed or path that cannot be used, before anything is started.
     """
@@ -108,8 +116,12 @@ def play_match(
         _check_folder(Path(replay).parent)
         if Path(replay).is_dir():
             raise ValueError(f"The replay {replay} is a folder; name a file.")
+    if record_thoughts and replay is None:
+        raise ValueError("Thoughts are recorded in a replay, and none is to be written; name its file.")
     started = time.perf_counter()
+    thoughts: dict[str, list[Any]] | None = None
     with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lux-thoughts-")) if record_thoughts else None
         players = []
         for player in (left, right):
             opened = open_player(player)
@@ -117,15 +129,17 @@ def play_match(
                 stack.callback(opened.close)
             players.append(opened)
         match = Match(Referee(seed, settings), [player.name for player in players])
-        match.start(stack, players, Path(log_dir) if log_dir is not None else None, time_per_turn, overage)
+        match.start(stack, players, Path(log_dir) if log_dir is not None else None, time_per_turn, overage, folder, memory_limit)
         while not match.over:
             match.play_turn()
             if progress is not None:
                 progress(match.referee.turns, match.standing())
+        if folder is not None:
+            thoughts = {player: read_thoughts(folder, player) for player in PLAYERS}
     result = match.result(seed, map_size)
     if replay is not None:
         metadata = {"seed": seed, "players": dict(zip(PLAYERS, match.names)), "winner": result.winner, "reason": result.reason}
-        result.replay = str(write_replay(replay, match.observations, match.actions, metadata, match.referee.env_cfg))
+        result.replay = str(write_replay(replay, match.observations, match.actions, metadata, match.referee.env_cfg, thoughts))
     result.seconds = time.perf_counter() - started
     return result
 
@@ -250,12 +264,22 @@ class Match:
     def over(self) -> bool:
         return self.referee.done or bool(self.failures)
 
-    def start(self, stack: ExitStack, players: list[Player], log_dir: Path | None, time_per_turn: float, overage: float) -> None:
-        """Start both processes; `stack` ends them."""
+    def start(
+        self,
+        stack: ExitStack,
+        players: list[Player],
+        log_dir: Path | None,
+        time_per_turn: float,
+        overage: float,
+        thoughts: str | None = None,
+        memory_limit: float | None = None,
+    ) -> None:
+        """Start both processes; `stack` ends them. They are told the folder for their thoughts, if there is one."""
+        environment = None if thoughts is None else {VARIABLE: thoughts}
         for side, name, player in zip(SIDES, PLAYERS, players):
             log = log_dir / f"{side}.log" if log_dir is not None else None
             try:
-                bot = BotProcess(player.command, player.folder, log, time_per_turn, overage)
+                bot = BotProcess(player.command, player.folder, log, time_per_turn, overage, environment, memory_limit)
             except Failure as failure:
                 self.failures[name] = failure
                 continue
@@ -303,6 +327,7 @@ class Match:
             bot = self.bots.get(player)
             if bot is not None:
                 result.overage_left = round(bot.overage, 3)
+                result.memory_mib = round(bot.peak_memory, 1)
                 times = sorted(bot.answer_time)
                 if times:
                     result.turn_ms_median = round(1000 * statistics.median(times), 2)

@@ -219,11 +219,11 @@ def relative_imports(text: str, path: str) -> str:
 
 
 def check_python37(files: dict[str, bytes]) -> None:
-    """Raises `ValueError` with the first thing that Python 3.7 would not run."""
+    """Raises `ValueError` with the first thing that the oldest image of the judge would not run."""
     for path, content in sorted(files.items()):
         if path.endswith(".py"):
             for problem in problems(content.decode(), path):
-                raise ValueError(f"{problem}, which the judge's Python 3.7 does not have.")
+                raise ValueError(f"{problem}, which the judge's oldest image (Python 3.7, torch 1.11, numpy 1.21) does not have.")
 
 
 def package_name(sources: dict[str, str], data: dict[str, bytes]) -> str:

@@ -1,25 +1,30 @@
 """One side of a match: a separate process that gets a JSON line a turn and must answer with one, in time.
 
 Everything a bot can do wrong ends in `Failure`, a sentence for the result; nothing it does can block the caller:
-pipes are non-blocking, waited on together with a deadline a side, and whatever it started is killed with its process group.
+pipes are non-blocking, waited on together with a deadline a side, and `submission.guard` ends whatever it started, also
+when this process is killed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+GUARD = Path(__file__).resolve().with_name("guard.py")
 LINE_LIMIT = 1 << 20  # bytes of one answer
 LOG_LIMIT = 4 << 20  # bytes of stderr kept; the rest is read and dropped
 CHUNK = 1 << 16
 EXIT_GRACE = 2.0  # seconds between the end of stdout and the exit code
+GUARD_GRACE = 10.0  # seconds for the guard to end a bot
 EXIT_CHECK = 0.25  # seconds between looks for bots that ended while a child of theirs keeps the pipe open
 
 
@@ -32,10 +37,25 @@ class Ended(Failure):
 
 
 class BotProcess:
-    """A running bot. `answer_time` is the list of seconds taken a turn, `overage` the seconds left of the pool."""
+    """A running bot. `answer_time` is the list of seconds taken a turn, `overage` the seconds left of the pool.
 
-    def __init__(self, command: Sequence[str], folder: Path, log_file: Path | None, time_per_turn: float, overage: float) -> None:
+    `environment` is added to this process's own; `memory_limit` is the most MiB that the bot and what it started may have
+    in memory. `peak_memory` is the bot's, in MiB, once it has ended.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        log_file: Path | None,
+        time_per_turn: float,
+        overage: float,
+        environment: dict[str, str] | None = None,
+        memory_limit: float | None = None,
+    ) -> None:
         self.time_per_turn = time_per_turn
+        self.memory_limit = memory_limit
+        self.peak_memory = 0.0
         self.overage = overage
         self.answer_time: list[float] = []
         self._started = 0.0
@@ -47,20 +67,32 @@ class BotProcess:
         self._stderr_open = True
         if log_file is not None:
             self._log = open(log_file, "wb")
+        control, self._control = os.pipe()
+        self._status, status = os.pipe()
+        self._report: dict[str, Any] | None = None
+        limit = 0 if memory_limit is None else int(memory_limit * (1 << 20))
+        guard = [sys.executable, "-I", "-S", str(GUARD), str(control), str(status), str(limit)]
         try:
             self._process = subprocess.Popen(
-                list(command),
+                [*guard, *command],
                 cwd=folder,
+                env=None if environment is None else {**os.environ, **environment},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
+                pass_fds=(control, status),
             )
         except OSError as error:
+            for end in (self._control, self._status):
+                os.close(end)
             if self._log is not None:
                 self._log.close()
             raise Failure(f"could not be started: {error.strerror or error}") from error
+        finally:
+            os.close(control)
+            os.close(status)
         self.pid = self._process.pid
         assert self._process.stdin and self._process.stdout and self._process.stderr
         self.stdin, self.stdout, self.stderr = self._process.stdin, self._process.stdout, self._process.stderr
@@ -154,9 +186,18 @@ class BotProcess:
 
     def close(self) -> None:
         """Kill the bot and whatever it started, and let go of the pipes. Safe to call twice."""
-        self._kill_group()
-        self._process.wait()
-        self._kill_group()  # what was forked between the two
+        if self._control >= 0:
+            os.close(self._control)
+            self._control = -1
+            self._process.terminate()  # a process forked from this one may hold the other end of the pipe open
+            try:
+                self._process.wait(GUARD_GRACE)
+            except subprocess.TimeoutExpired:
+                self._kill_group()
+            self._process.wait()
+            self._kill_group()  # what is left if the guard itself was killed
+            self._read_report()
+            os.close(self._status)
         if self._stderr_open:
             self.drain_stderr()
             self._stderr_open = False
@@ -172,6 +213,20 @@ class BotProcess:
         except (ProcessLookupError, PermissionError):
             return  # nobody of the group is left (macOS says "not permitted" of a group of zombies)
 
+    def _read_report(self) -> dict[str, Any]:
+        """What the guard said at its end; it must have ended."""
+        if self._report is None:
+            os.set_blocking(self._status, False)  # a process forked from this one may hold the other end open
+            try:
+                said = os.read(self._status, CHUNK).split(b"\n")[0]
+            except BlockingIOError:
+                said = b""
+            report = json.loads(said) if said else {"code": self._process.returncode}  # the bot killed its guard
+            self.peak_memory = report.get("peak", 0) / (1 << 20)
+            self._report = report
+            return report
+        return self._report
+
     def _stop_clock(self) -> None:
         used = time.perf_counter() - self._started
         self.answer_time.append(used)
@@ -184,11 +239,18 @@ class BotProcess:
             self.drain_stderr()
             time.sleep(0.01)
         self.drain_stderr()
-        code = self._process.returncode
+        if self._process.returncode is None:
+            return "closed its stdout"
+        report = self._read_report()
+        if "error" in report:
+            return f"could not be started: {report['error']}"
+        if "over" in report:
+            return f"took {report['over'] / (1 << 20):.0f} MiB of memory ({self.memory_limit:g} MiB are allowed)"
+        code = report["code"]
         last = next((line for line in reversed(self._stderr_tail) if line.strip()), b"")
         said = f": {_shown(last)}" if last else ""
         if code is None:
-            return "closed its stdout"
+            return f"was killed with its whole process group{said}"
         if code == 0:
             return f"ended before the match was over (exit code 0){said}"
         if code < 0:

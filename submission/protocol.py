@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
@@ -93,11 +93,12 @@ def plain(value: Any) -> Any:
     return value
 
 
-def serve(act: Callable[[Dict[str, Any]], Dict[str, Any]]) -> None:
+def serve(act: Callable[[Dict[str, Any]], Dict[str, Any]], rescue: Optional[Callable[[], Dict[str, Any]]] = None) -> None:
     """Answer every line of stdin with `act(message)` until stdin ends.
 
     A stray `print` would lose the match, so `sys.stdout` points at stderr while this runs. An exception of `act` is
-    reported on stderr and ends the process with exit code 1, which the judge counts as a loss.
+    reported on stderr and ends the process with exit code 1, which the judge counts as a loss; with `rescue`, that is
+    called while the exception is handled, and what it returns is the answer.
     """
     replies = sys.stdout
     sys.stdout = sys.stderr
@@ -107,9 +108,11 @@ def serve(act: Callable[[Dict[str, Any]], Dict[str, Any]]) -> None:
                 continue
             try:
                 answer = json.dumps(plain(act(json.loads(line))))
-            except Exception:  # noqa: BLE001 reported, and ends the process
-                traceback.print_exc()
-                sys.exit(1)
+            except Exception:  # noqa: BLE001 reported, and ends the process unless somebody knows better
+                if rescue is None:
+                    traceback.print_exc()
+                    sys.exit(1)
+                answer = json.dumps(rescue())
             replies.write(answer + "\n")
             replies.flush()
     finally:

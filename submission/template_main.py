@@ -15,4 +15,4 @@ def agent_fn(observation, configuration):
 
 
 if __name__ == "__main__":
-    protocol.serve(lambda message: agent_fn(message, {}))
+    protocol.serve(lambda message: agent_fn(message, {}), entry.lost_turn)

@@ -32,11 +32,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_verb():
     result = run("--help")
     assert result.returncode == 0
-    for verb in ("demo", "train", "evaluate", "package", "play", "bench"):
+    for verb in ("demo", "train", "evaluate", "package", "submit", "play", "bench"):
         assert f"\n  {verb}" in result.stdout
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "package", "play", "bench", "demo"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "package", "submit", "play", "bench", "demo"])
 def test_help_of_a_verb(verb):
     result = run(verb, "--help")
     assert result.returncode == 0 and "usage: main.py " + verb in result.stdout
@@ -52,7 +52,7 @@ def test_help_of_a_verb(verb):
         (["train", "--map-size", "7"], "map_size is 7; accepted are 12 to 64"),
         (["train", "--resume", "--run-dir", "nowhere"], "nowhere is no folder"),
         (["evaluate", "nowhere"], "nowhere is no folder"),
-        (["evaluate", "latest", "--opponent", "nobody"], "Opponent 'nobody' does not exist; accepted are idle, miner"),
+        (["evaluate", "latest", "--opponent", "nobody"], "Opponent 'nobody' does not exist; accepted are "),
         (["evaluate", "latest"], "There is no run with a checkpoint"),
         (["package", "nowhere"], "nowhere is no folder"),
         (["play", "idle", "nobody"], "Player 'nobody' does not exist"),
@@ -73,7 +73,7 @@ def test_evaluate_and_package_a_run(trained, tmp_path):
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert set(scores) == {"finished", "episode_length", "ice_transferred", "factories_alive", "lichen", "win_rate", "episodes"}
     assert scores["episodes"] == 2 and scores["win_rate"] == 0.5
-    result = run("package", str(trained), "-o", str(tmp_path / "x.tar.gz"))
+    result = run("package", str(trained), "-o", str(tmp_path / "x.tar.gz"), "--no-verify")
     assert result.returncode == 0 and (tmp_path / "x.tar.gz").stat().st_size > 10_000
 
 
