@@ -121,7 +121,7 @@ def test_friends_never_collide(seed: int) -> None:
                 if before.robot_alive[r] and before.robot_power[r] >= rows.rules.action_queue_power_cost[before.robot_heavy[r]]
             ]
             assert len(set(wanted)) == len(wanted)
-        chose = [robot_of(rows, i) for i in np.flatnonzero(action[:, 0] == MOVE)]
+        chose = [robot_of(rows, int(i)) for i in np.flatnonzero(action[:, 0] == MOVE)]
         moves += len(chose)
         held += sum(next_cell(before, rows.rules, orders, r) == before.robot_cell[r] for r in chose)
         rows.play(action)

@@ -42,6 +42,12 @@ class PPOConfig:
     max_grad_norm: float = 0.5
     normalize_advantage: bool = True
     """Scale advantages of each minibatch to mean 0 and deviation 1 over its active groups."""
+    teacher: str | None = None
+    """Checkpoint or run folder of a teacher to stay near at first."""
+    teacher_coef: float = 0.1
+    """Weight of KL(teacher || policy) in the loss at the start; it falls linearly to 0."""
+    teacher_share: float = 0.5
+    """Share of the training after which that weight is 0."""
 
     def __post_init__(self) -> None:
         for name in ("num_games", "rollout_steps", "epochs", "minibatches"):
@@ -50,6 +56,11 @@ class PPOConfig:
         for name, low, high in (("gamma", 0, 1), ("gae_lambda", 0, 1), ("clip_coef", 0, 10), ("learning_rate", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted are {low} to {high}.")
+        if self.teacher_coef < 0 or not 0 < self.teacher_share <= 1:
+            raise ValueError(
+                f"teacher_coef is {self.teacher_coef} (at least 0) and teacher_share is {self.teacher_share} (above 0, up to 1); "
+                "one of them is out of range."
+            )
         if self.minibatches > self.num_games * self.rollout_steps:
             raise ValueError(
                 f"minibatches is {self.minibatches}, more than num_games * rollout_steps = {self.num_games * self.rollout_steps}."
@@ -132,12 +143,28 @@ PRESETS: dict[str, TrainConfig] = {
         eval_maps=12,
     ),
     "full": TrainConfig(
-        env_steps=204_800,
+        env_steps=256_000,
         stagger=True,
+        eval_every=128_000,
         actions=ActionConfig.full(
-            transfer=("ice", "ore"), transfer_to_robots=False, dig=("ice", "ore", "rubble"), amounts=("all",), keep_way_home=True
+            transfer=("ice", "ore"),
+            transfer_to_robots=False,
+            dig=("ice", "ore", "rubble"),
+            amounts=("all",),
+            keep_way_home=True,
+            lights_per_factory=5,
         ),
-        reward=RewardConfig(own=0.7, rubble_dug=0.125, lichen_grown=0.2, ore_given=0.125, ore_got=0.125),
+        reward=RewardConfig(
+            own=0.7,
+            shared_by=20,
+            rubble_dug=0.125,
+            lichen_grown=0.2,
+            ore_given=0.125,
+            ore_got=0.125,
+            light_built=2.0,
+            heavy_built=10.0,
+            factory_lost=-20.0,
+        ),
         ppo=PPOConfig(epochs=2),
     ),
 }
@@ -149,9 +176,11 @@ class TrainCommand:
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: str = "demo"
-    """Where the other options start from: demo (the survival skill, fast) or paper (the published protocol)."""
+    """Where the other options start from: demo (the survival skill, fast), full (the whole game) or paper (the published protocol)."""
     run_dir: Path | None = None
     """Folder of the run (default: runs/PRESET-SEED)."""
+    init: str | None = None
+    """Start with the weights of this checkpoint or run folder (of imitate, say), with its network and what it may do."""
     resume: bool = False
     """Go on from the latest checkpoint of the run folder, by the config stored there; what must not change is refused."""
 

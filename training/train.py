@@ -31,6 +31,7 @@ from training.advantages import Targets, normalize, targets
 from training.config import TrainConfig, from_dict, to_dict
 from training.evaluate import EVALUATION_SEEDS, Agent, evaluate
 from training.grouping import Part, Parts
+from training.guidance import load_guide
 from training.loss import explained_variance, ppo_loss
 from training.metrics import MetricsWriter, check_new
 from training.progress import Clock, Progress
@@ -78,6 +79,7 @@ class Trainer:
         )
         self.policy = Policy(config.policy, sizes).to(self.device)
         parallel.share_weights(self.policy)
+        self.guide = load_guide(config.ppo, self.policy, self.device)
         if config.compile:
             self.policy.compile(dynamic=True)  # in place, so parameters keep their names
         self.transfer = Transfer(self.device)
@@ -95,7 +97,8 @@ class Trainer:
         finished = self.collect()
         metrics = self.learn()
         self.env_steps += iteration_steps(self.config)
-        self.policy.between_iterations(min(1.0, self.env_steps / self.config.env_steps), self.optimizer, self.experience)
+        with self.clock("network"):
+            self.policy.between_iterations(min(1.0, self.env_steps / self.config.env_steps), self.optimizer, self.experience)
         metrics.update({f"network/{name}": value for name, value in self.policy.stats().items()})
         metrics, finished = zip(*parallel.everywhere((metrics, finished)))
         means = {name: float(np.mean([m[name] for m in metrics])) for name in metrics[0]}
@@ -199,11 +202,12 @@ class Trainer:
         ppo, switches = self.config.ppo, self.config.switches
         batch, action = self.rollout.minibatch(part, pairs)
         logits, value, _ = self.forward(batch, self.rollout.stored(part))
-        log_prob, entropy = self.policy.distribution(logits, batch.mask).evaluate(action)
+        distribution = self.policy.distribution(logits, batch.mask)
+        log_prob, entropy = distribution.evaluate(action)
         advantage = columns["advantage"][part.groups]
         if ppo.normalize_advantage:
             advantage = normalize(advantage, total=parallel.total)
-        return ppo_loss(
+        loss, metrics = ppo_loss(
             collect_part(log_prob, part, switches.log_prob),
             collect_part(self.rollout.old_log_prob(part), part, switches.log_prob),
             advantage,
@@ -216,6 +220,10 @@ class Trainer:
             ppo.vf_coef,
             ppo.ent_coef,
         )
+        if self.guide is not None:
+            pull, more = self.guide(batch, distribution, action, self.env_steps / self.config.env_steps)
+            loss, metrics = loss + pull, {**metrics, **more}
+        return loss, metrics
 
     def state(self) -> dict[str, Any]:
         """Everything beside the policy's weights that the next iteration depends on; whole on rank 0."""
@@ -316,6 +324,8 @@ def run_to_resume(path: Path) -> tuple[Path, TrainConfig]:
     stored = checkpoint.load(path, which="latest", check=config_of)
     if stored.folder == path or path.name in ("best", "latest") and path.is_file():
         raise checkpoint.CheckpointError(f"{path} is one checkpoint; resume the run that it is in, {stored.folder.parent}.")
+    if "imitate" in stored.config:
+        raise checkpoint.CheckpointError(f"{path} is a run of imitation; go on with imitate --resume, or train from it with --init {path}.")
     return stored.folder.parent, config_of(stored.config)
 
 
@@ -346,8 +356,10 @@ def reporting(run_dir: Path, config: TrainConfig, clock: Clock, start: int | Non
         yield report
 
 
-def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> dict[str, float]:
+def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | None = None) -> dict[str, float]:
     """Train until `config.env_steps`; returns the last evaluation. Under `torchrun` it is called within `parallel.group()`.
+
+    `init` names a checkpoint whose weights a new run starts with; its optimiser starts anew.
 
     With `resume` the run in `run_dir` goes on from its latest checkpoint; `config` is the one stored there, but for what
     `check_resumable` lets change. Raises `Stopped` when it was asked to stop and has saved.
@@ -365,6 +377,8 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> dict[str,
         if trainer.env_steps >= config.env_steps:
             raise ValueError(f"The run is at step {trainer.env_steps:,} of {config.env_steps:,}; to go on, give a larger --env-steps.")
     else:
+        if init is not None:
+            trainer.policy.load_state_dict(parallel.on_first(lambda: checkpoint.load(init, check=config_of)).policy_state)
         save(trainer, run_dir)  # a run that is killed before its first checkpoint can be resumed all the same
     scores: dict[str, float] = {}
     saved = trainer.env_steps

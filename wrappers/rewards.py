@@ -29,7 +29,6 @@ from engine.state import (
     ORE_GOT,
     POWER_TAKEN,
     RUBBLE_DUG,
-    WATER,
     WATER_MADE,
     WATER_SPENT,
 )
@@ -44,6 +43,8 @@ class RewardConfig:
     scale: float = 0.1
     own: float = 1.0
     """Share of a row's own reward; the rest is the mean over the side's rows: r <- own * r + (1 - own) * mean."""
+    shared_by: int = 0
+    """Number that the side's total is divided by in place of that of its rows (0), so that a new robot takes nothing from the others."""
     early: float = 0.1
     """How much more the ice terms count at the first turn than at the last."""
     ice_dug: float = 0.0125
@@ -52,8 +53,6 @@ class RewardConfig:
     """Robot, a unit of ice handed to a factory: 1 / 2 / 4."""
     ice_got: float = 0.125
     """Factory, a unit of ice received from robots."""
-    ice_enough: float = 0.0
-    """Water of the home factory at which the ice terms count half: `1 / (1 + water / ice_enough)`; 0 lets them always count whole."""
     ore_dug: float = 0.0
     ore_given: float = 0.0
     ore_got: float = 0.0
@@ -80,8 +79,9 @@ class RewardConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.own <= 1:
             raise ValueError(f"own is {self.own}; accepted are 0 to 1.")
-        if self.rubble_distance < 0:
-            raise ValueError(f"rubble_distance is {self.rubble_distance}; accepted are 0 and more.")
+        for name in ("rubble_distance", "shared_by"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; accepted are 0 and more.")
 
     def rules(self) -> Any:
         """The config as one record (`REWARD_DTYPE`), which is what the compiled code reads."""
@@ -95,19 +95,10 @@ REWARD_DTYPE = np.dtype([(f.name, np.float64) for f in dataclasses.fields(Reward
 
 
 @jit
-def need_of_ice(game, weights, f):
-    """What ice counts for factory `f`, 0 to 1: less the more water it has."""
-    if weights.ice_enough <= 0:
-        return 1.0
-    return weights.ice_enough / (weights.ice_enough + float(game.factory_cargo[f, WATER]))
-
-
-@jit
 def robot_reward(game, weights, early, r):
     """The reward of robot `r` for the last turn, before scale and sharing; `early` multiplies the ice terms."""
     event = game.robot_event[r]
-    need = early * need_of_ice(game, weights, int(game.robot_home[r]))
-    reward = need * (weights.ice_dug * event[ICE_DUG] + weights.ice_given * event[ICE_GIVEN])
+    reward = early * (weights.ice_dug * event[ICE_DUG] + weights.ice_given * event[ICE_GIVEN])
     reward += weights.ore_dug * event[ORE_DUG] + weights.ore_given * event[ORE_GIVEN] + weights.power_taken * event[POWER_TAKEN]
     player = r // MAX_ROBOTS
     if event[RUBBLE_DUG] > 0 and weights.rubble_dug != 0:
@@ -129,7 +120,7 @@ def robot_reward(game, weights, early, r):
 def factory_reward(game, weights, early, f):
     """The reward of factory `f` for the last turn, before scale and sharing."""
     event = game.factory_event[f]
-    reward = early * need_of_ice(game, weights, f) * weights.ice_got * event[ICE_GOT]
+    reward = early * weights.ice_got * event[ICE_GOT]
     reward += weights.ore_got * event[ORE_GOT] + weights.lichen_grown * event[LICHEN_GROWN]
     reward += weights.water_made * event[WATER_MADE] + weights.water_spent * event[WATER_SPENT] + weights.metal_made * event[METAL_MADE]
     reward += weights.light_built * event[LIGHTS_BUILT] + weights.heavy_built * event[HEAVIES_BUILT]
@@ -178,7 +169,7 @@ def write_rewards(games, rules, weights, side, slot, rows, reward):
             total += value
             last += 1
         if weights.own < 1:
-            mean = total / (last - first)
+            mean = total / (weights.shared_by if weights.shared_by > 0 else last - first)
             for i in range(first, last):
                 reward[i] = weights.own * reward[i] + (1 - weights.own) * mean
         first = last
