@@ -340,7 +340,8 @@ class Rate:
     """Which maps."""
     referee: Literal["fast", "official"] | None = None
     """fast: our engine, in this process, no clock. official: the official engine, each side a process, the judge's time rules.
-    By default fast for checkpoints and built-in opponents, official as soon as a side is anything else."""
+    By default fast for checkpoints and built-in opponents, official as soon as a side is anything else. A game that is in the results file
+    is not played again by the other referee."""
     jobs: int | None = None
     """Processes (default: the cores there are)."""
     confidence: float | None = None

@@ -32,6 +32,7 @@ BACKBONES = {
     "adaps": (AdapsBackbone, AdapsConfig),
 }
 EXTRACTORS = ("hybrid", "pixel")
+ENTITY_KINDS = 3  # factories, lights, heavies
 SAYS_KIND = (0, ROBOT_NAMES.index("crop_blocked[-2,-2]"))  # columns that tell factories, lights and heavies apart: all but the crop
 
 
@@ -64,6 +65,9 @@ class PolicyConfig:
             raise ValueError("backbone is {!r}; accepted are {}.".format(self.backbone, ", ".join(sorted(BACKBONES))))
         if not 0 <= self.sparsity < 1:
             raise ValueError(f"sparsity is {self.sparsity}; accepted is 0 up to, but not including, 1.")
+        for name, kinds in (("communication", self.communication.kinds), ("adaps", self.adaps.kinds)):
+            if kinds < ENTITY_KINDS:
+                raise ValueError(f"{name}.kinds is {kinds}; it must be at least {ENTITY_KINDS}, for factories, lights and heavies.")
 
 
 def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), map_size: int = 48) -> Dict[str, Any]:

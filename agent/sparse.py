@@ -150,6 +150,14 @@ class Topology(nn.Module):
         self.ended = bool(ended)
         self._tell(True)
 
+    def restart(self) -> None:
+        """Begin the schedule anew, for another training that starts with these weights; what was grown counts to the budget."""
+        self.steps = self.changes = 0
+        self.ended = self.rules.grow == "none"
+        for score in self.scores if self.scored else ():
+            score.zero_()
+        self._tell(True)
+
     @torch.no_grad()
     def after_backward(self) -> None:
         """Add the whole gradient to the scores, then take absent weights out of it."""

@@ -108,6 +108,16 @@ def test_the_page_tells_what_holds_what_does_not_and_what_was_not_run():
     assert "| nobody knows | yes | not run | - |" in page and "![A plot.](plot.png)" in page
 
 
+def test_the_page_names_the_command_that_made_its_runs():
+    experiment = Experiment("x", "Title", "About.", {name: Row(name, TINY) for name in ("high", "low")}, lambda _: {}, [], lambda _: {}, {})
+    rows = {name: [made(name, 1, 0.0, 1.0)] for name in ("high", "low")}
+    assert "reproduce x --seeds 1\n" in report(experiment, rows, [])
+    assert "reproduce x --seeds 1 --rows low\n" in report(experiment, {"low": rows["low"]}, [])
+    for found in rows.values():
+        found[0]["config"]["env_steps"] = TINY.env_steps // 4
+    assert "reproduce x --seeds 1 --scale 0.25\n" in report(experiment, rows, [])
+
+
 def test_measures_against_hand_made_ones():
     assert purity(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])) == 1.0
     assert purity(np.array([0, 0, 0, 0]), np.array([0, 0, 1, 2])) == 0.5
@@ -129,7 +139,7 @@ def test_the_command_line_names_all_experiments(capsys):
     said = capsys.readouterr().out.split("one of:")[1]
     assert all(name in said for name in NAMES)
     assert main.main(["reproduce", "poker"]) == 2
-    assert "accepted are magma, bun, communication, adaps, sparse" in capsys.readouterr().err
+    assert "accepted are magma, backbones, bun, communication, adaps, sparse" in capsys.readouterr().err
     with pytest.raises(ValueError, match="There is no experiment 'poker'"):
         find("poker")
     with pytest.raises(ValueError, match="There is no row 'cue' of bun; accepted are navigation_dense"):

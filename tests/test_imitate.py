@@ -13,6 +13,7 @@ import torch
 
 from agent.heads import LOGITS, Distribution
 from agent.opening import opening
+from agent.policy import PolicyConfig
 from engine.config import MAX_FACTORIES, MAX_ROBOTS, SIZE, GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
@@ -133,6 +134,15 @@ def test_a_policy_learns_a_few_lessons_by_heart(lessons: list[Path]) -> None:
     assert before < 0.6 and after["accuracy/all"] > 0.9
     shares = {name: value for name, value in after.items() if name.startswith("confusion/move>")}
     assert sum(shares.values()) == pytest.approx(1.0)
+
+
+def test_absent_weights_of_a_sparse_pupil_stay_absent(lessons: list[Path]) -> None:
+    torch.manual_seed(0)
+    imitator = Imitator(ImitateConfig(lessons=SMALL, games=1, rounds=0, batch=128, policy=PolicyConfig(sparsity=0.9)))
+    imitator.epoch(lessons[:1], 20)
+    topology = imitator.policy.topology
+    assert topology is not None
+    assert all(bool((weight[~mask] == 0).all()) for weight, mask in zip(topology.weights, topology.masks))
 
 
 def test_returns_are_discounted_rewards_of_a_life() -> None:

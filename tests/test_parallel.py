@@ -154,6 +154,14 @@ def another_bias(trainer: Trainer) -> torch.Tensor:
     return torch.randn(len(trainer.policy.heads.linear.bias), generator=torch.Generator().manual_seed(0))
 
 
+def gradients_of_three_layers(rank: int) -> list[float | None]:
+    """The averaged gradients of three biases: one that both ranks used, one that rank 1 alone did, and one that nobody did."""
+    layers = [torch.nn.Linear(1, 1) for _ in range(3)]
+    torch.stack([layer(torch.zeros(1)) for layer in layers[: 1 + rank]]).sum().backward()
+    parallel.average_gradients(torch.nn.ModuleList(layers), 1 + rank)
+    return [None if layer.bias.grad is None else float(layer.bias.grad) for layer in layers]
+
+
 def gradients_of_ranks(folder: Path) -> None:
     """What each rank does: its part of one gradient, and what ranks do when they disagree; the results are saved."""
     with parallel.group():
@@ -185,6 +193,7 @@ def gradients_of_ranks(folder: Path) -> None:
         except SystemExit as quiet:
             ended = f"quietly with {quiet.code}"
         facts = {"groups": len(part.groups), "equal": equal, "flags": flags, "differ": differ, "told": told, "ended": ended}
+        facts["biases"] = gradients_of_three_layers(rank)
         (folder / f"{rank}.json").write_text(json.dumps(facts))
         torch.save(gradient, folder / f"{rank}.pt")
 
@@ -227,6 +236,13 @@ def test_averaged_gradient_of_two_minibatches_is_that_of_the_joined_minibatch(tw
     facts = [json.loads((two_ranks / f"{rank}.json").read_text()) for rank in (0, 1)]
     # else the weights of the average would not be tested
     assert facts[0]["groups"] != facts[1]["groups"] and sum(fact["groups"] for fact in facts) == len(new)
+
+
+def test_what_no_rank_used_has_no_gradient(two_ranks):
+    for rank in (0, 1):
+        both, one, none = json.loads((two_ranks / f"{rank}.json").read_text())["biases"]
+        # rank 1 weighs twice as much as rank 0
+        assert both == 1.0 and one == pytest.approx(2 / 3) and none is None
 
 
 def test_ranks_agree_or_all_know_that_they_do_not(two_ranks):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from agent.backbones.communication import CommunicationConfig
 from agent.heads import FACTORS, LOGITS, Distribution, unpack_mask
 from agent.opening import opening
 from agent.policy import Policy, PolicyConfig, policy_sizes
@@ -201,3 +202,5 @@ def test_unknown_names_are_refused():
         PolicyConfig(extractor="x")
     with pytest.raises(ValueError, match="backbone is 'x'"):
         PolicyConfig(backbone="x")
+    with pytest.raises(ValueError, match="communication.kinds is 2; it must be at least 3"):
+        PolicyConfig(communication=CommunicationConfig(kinds=2))

@@ -277,3 +277,21 @@ def test_compact_arrays_come_back_as_they_were():
     for name, array in arrays.items():
         assert np.array_equal(back[name], array) and back[name].dtype == array.dtype and np.shape(back[name]) == np.shape(array)
     assert sum(packed["sparse" + end].nbytes for end in ("@bits", "@values", "@shape")) < sparse.nbytes * 0.18
+
+
+def test_another_training_from_these_weights_changes_connections_again():
+    """Once the schedule has ended nothing changes; restarted it does, and what is absent stays so."""
+    module, topology, optimizer = net()
+    for progress in (0.2, 1.0):
+        learn(module, topology, optimizer, 3)
+        topology.between_iterations(progress, optimizer)
+    assert topology.ended
+    before = [mask.clone() for mask in topology.masks]
+    learn(module, topology, optimizer, 3, seed=2)
+    topology.between_iterations(0.1, optimizer)
+    assert all(map(torch.equal, before, topology.masks))
+    topology.restart()
+    learn(module, topology, optimizer, 3, seed=3)
+    topology.between_iterations(0.1, optimizer)
+    assert not all(map(torch.equal, before, topology.masks)) and topology.changes == 1
+    assert all(bool((weight[~mask] == 0).all()) for weight, mask in zip(topology.weights, topology.masks))

@@ -62,6 +62,7 @@ class Backbones:
     rows: tuple[str, ...] = tuple(ROWS)
     """Policies to compare; an unknown one lists them all."""
     seeds: tuple[int, ...] = (1, 2, 3)
+    """Seeds of every row."""
     env_steps: int = 51_200
     """Environment steps a run."""
     runs: Path = Path("runs/reproduce/backbones")
@@ -86,8 +87,13 @@ def backbones(options: Backbones) -> list[Path]:
     unknown = [row for row in options.rows if row not in ROWS]
     if unknown:
         raise ValueError(f"There is no row {unknown[0]!r}; accepted are {', '.join(ROWS)}.")
-    if not options.rows or not options.seeds or min(options.jobs, options.eval_every) < 1:
-        raise ValueError("At least one row, one seed and one job are needed, and eval_every must be at least 1.")
+    for name in ("rows", "seeds"):
+        values = getattr(options, name)
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{name} is {' '.join(map(str, values))!r}; at least one is needed, each once.")
+    for name in ("jobs", "eval_every"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"{name} is {getattr(options, name)}; it must be at least 1.")
     jobs = [job_of(options, row, seed) for seed in options.seeds for row in options.rows]
     if not options.report_only:
         run_all(jobs, options.jobs, run_once, stored, line, lambda: None)
@@ -120,7 +126,7 @@ def report(by_row: Mapping[str, list[Run]], speed: Mapping[str, float]) -> str:
     config = first["config"]
     seeds = sorted({run["seed"] for found in by_row.values() for run in found})
     command = f"python main.py reproduce backbones --rows {' '.join(by_row)} --seeds {' '.join(map(str, seeds))}"
-    command += f" --env-steps {config['env_steps']} --eval-maps {config['eval_maps']}"
+    command += f" --env-steps {config['env_steps']} --eval-maps {config['eval_maps']} --eval-every {config['eval_every']}"
     missing = [name for name in ROWS if name not in by_row]
     few = [f"`{name}` ({len(found)})" for name, found in by_row.items() if len(found) < len(seeds)]
     revisions = sorted({run["revision"] for found in by_row.values() for run in found})

@@ -152,6 +152,7 @@ class Imitator:
         loss, metrics = imitation_loss(self.policy, part, self.weights, self.config.vf_coef)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.policy.after_backward()  # keeps absent weights absent; connections themselves change under PPO only
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
         if not torch.isfinite(norm):
             raise ValueError(f"The gradient's norm is {norm.item()} after {self.passes} lessons; the last whole pass is saved.")

@@ -158,16 +158,20 @@ def average_gradients(module: torch.nn.Module, weight: int) -> None:
     """Gradients become their mean over the ranks weighted by `weight`, in one transfer.
 
     A rank's loss is a mean over the active groups of its minibatch. Weighted by their number, the mean of the ranks'
-    gradients is the gradient of the mean over the active groups of all ranks.
+    gradients is the gradient of the mean over the active groups of all ranks. A parameter that no rank used keeps having
+    none, so that an optimiser leaves it as it is, as it does in a world of one rank.
     """
     if size() == 1:
         return
     parameters = list(module.parameters())
+    used = [float(p.grad is not None) for p in parameters]
     pieces = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() * weight for p in parameters]
-    flat = total(torch.cat([*pieces, pieces[0].new_full((1,), weight)]))
-    flat = flat / flat[-1]
-    for p, piece in zip(parameters, flat.split([p.numel() for p in parameters] + [1])):
-        p.grad = piece.view_as(p)
+    flat = total(torch.cat([*pieces, pieces[0].new_tensor([weight, *used])]))
+    *pieces, weights, users = flat.split([*(p.numel() for p in parameters), 1, len(parameters)])
+    # a rank that used everything need not look, and a GPU is not waited for
+    somewhere = [True] * len(parameters) if all(used) else (users > 0).tolist()
+    for p, piece, anybody in zip(parameters, pieces, somewhere):
+        p.grad = (piece / weights).view_as(p) if anybody else None
 
 
 def checksum(module: torch.nn.Module) -> str:

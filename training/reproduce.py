@@ -44,6 +44,7 @@ class Magma:
     )
     """Rows of the published table; an unknown one lists them all."""
     seeds: tuple[int, ...] = (1, 2, 3)
+    """Seeds of every row."""
     env_steps: int = 102_400
     """Environment steps a run."""
     protocol: tuple[Literal["paper", "ours"], ...] = ("paper",)

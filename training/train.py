@@ -25,6 +25,7 @@ from agent.backbones import Experience
 from agent.batch import Batch
 from agent.opening import opening
 from agent.policy import Output, Policy, policy_sizes
+from agent.sparse import Topology
 from engine.maps import MapPool
 from training import checkpoint, parallel
 from training.advantages import Targets, normalize, targets
@@ -379,6 +380,9 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
     else:
         if init is not None:
             trainer.policy.load_state_dict(parallel.on_first(lambda: checkpoint.load(init, check=config_of)).policy_state)
+            for module in trainer.policy.modules():
+                if isinstance(module, Topology):
+                    module.restart()
         save(trainer, run_dir)  # a run that is killed before its first checkpoint can be resumed all the same
     scores: dict[str, float] = {}
     saved = trainer.env_steps

@@ -42,6 +42,7 @@ class AdapsConfig:
     key: str = "kind_group"
     """Whose identity is learned: kind_group, entities of a kind that belong to the same seat (`group`), or slot, a seat."""
     kinds: int = 3
+    """Kinds of entities; the game has three."""
     groups: int = 10
     """Seats that others belong to; seats above share a key by modulo."""
     slots: int = 32
@@ -53,6 +54,7 @@ class AdapsConfig:
     clusters: int = 0
     """K; 0 chooses it by the Davies-Bouldin score."""
     max_clusters: int = 8
+    """Largest K that may be chosen; masks (or networks) are kept for so many."""
     threshold: float = 0.4
     """Neurons whose sigmoid is above it stay: 0.4 keeps two thirds, 0.5 half."""
     hidden_features: Tuple[int, int] = (0, 0)

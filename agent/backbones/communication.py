@@ -45,7 +45,9 @@ class CommunicationConfig:
     """kind: the mean message of each kind of the others on the side. nearest: the messages of the nearest seats before and
     after. ordered: every other seat's message in a fixed order (the paper's), for teams of at most `slots` seats."""
     kinds: int = 3
+    """Kinds of entities; the game has three."""
     slots: int = 32
+    """Seats that `sharing` slot and shared and `hearing` ordered tell apart."""
     neighbours: int = 4
     """Seats that `nearest` hears; even, half of them before and half after."""
     message: int = 10

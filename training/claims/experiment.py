@@ -33,6 +33,7 @@ class Options:
     """The options of `main.py reproduce bun|communication|adaps|sparse`."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
+    """Seeds of every row."""
     rows: tuple[str, ...] = ()
     """Only these rows (all if none is named); an unknown one lists them."""
     scale: float = 1.0
@@ -267,7 +268,7 @@ def write_page(experiment: Experiment, options: Options) -> list[Path]:
 def report(experiment: Experiment, rows: Rows, images: Sequence[tuple[str, str]]) -> str:
     """The page as markdown; everything on it is computed from `rows`."""
     seeds = sorted({run["seed"] for found in rows.values() for run in found})
-    command = f"python main.py reproduce {experiment.name} --seeds {' '.join(map(str, seeds))}"
+    command = f"python main.py reproduce {experiment.name} --seeds {' '.join(map(str, seeds))}" + narrowed(experiment, rows)
     parts = [
         f"# {experiment.title}",
         f"```\n{command}\n```",
@@ -285,6 +286,13 @@ def report(experiment: Experiment, rows: Rows, images: Sequence[tuple[str, str]]
         how_run(rows, seeds),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def narrowed(experiment: Experiment, rows: Rows) -> str:
+    """The options of a command that made only some rows, or runs of another length."""
+    options = f" --rows {' '.join(rows)}" if len(rows) < len(experiment.rows) else ""
+    scales = {f"{run['config']['env_steps'] / experiment.rows[name].config.env_steps:.3g}" for name in rows for run in rows[name]}
+    return options + (f" --scale {scales.pop()}" if len(scales) == 1 and scales != {"1"} else "")
 
 
 def judged(experiment: Experiment, rows: Rows) -> list[tuple[Claim, Verdict | None]]:
