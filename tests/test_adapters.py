@@ -392,7 +392,8 @@ def test_teams_as_a_vec_env(small: MapPool) -> None:
 
 def test_maskable_ppo_trains_teams(small: MapPool) -> None:
     actions = ActionConfig.survival(heavies_per_factory=2)
-    env = VecMonitor(TeamVecEnv(small, 4, opening, slots=10, actions=actions, max_turns=48))
+    reward = RewardConfig(heavy_built=1.0)  # so that there is something to learn even if nobody happens to find ice
+    env = VecMonitor(TeamVecEnv(small, 4, opening, slots=10, reward=reward, actions=actions, max_turns=48))
     model = MaskablePPO("MultiInputPolicy", env, n_steps=64, batch_size=128, n_epochs=2, seed=0, policy_kwargs={"net_arch": [32]})
     watch = learn(model, 2048, Watch())
     assert model._n_updates == 2 * 2048 // (64 * 8)
