@@ -23,7 +23,7 @@ from training.evaluate import EVALUATION_SEEDS
 from training.measured import CURVE, MASTERED, Job, line, run_once, stored
 from training.plots import learning_curves, save_png
 from training.published import Run, first_step, median_step
-from training.runs import read_run, run_all, write_atomically
+from training.runs import check_options, read_run, run_all, write_atomically
 from wrappers.vec_env import VecEnv
 
 FINE = 512  # env steps between the first evaluations
@@ -87,13 +87,7 @@ def backbones(options: Backbones) -> list[Path]:
     unknown = [row for row in options.rows if row not in ROWS]
     if unknown:
         raise ValueError(f"There is no row {unknown[0]!r}; accepted are {', '.join(ROWS)}.")
-    for name in ("rows", "seeds"):
-        values = getattr(options, name)
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f"{name} is {' '.join(map(str, values))!r}; at least one is needed, each once.")
-    for name in ("jobs", "eval_every"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} is {getattr(options, name)}; it must be at least 1.")
+    check_options(options, ("rows", "seeds"))
     jobs = [job_of(options, row, seed) for seed in options.seeds for row in options.rows]
     if not options.report_only:
         run_all(jobs, options.jobs, run_once, stored, line, lambda: None)

@@ -20,7 +20,7 @@ from training.config import PRESETS, TrainConfig
 from training.measured import CURVE, Job, line, run_once, stored
 from training.plots import learning_curves, save_png
 from training.published import PROTOCOLS, PUBLISHED
-from training.runs import read_run, run_all, write_atomically
+from training.runs import check_options, read_run, run_all, write_atomically
 from training.switchboard import PUBLISHED_ROWS
 
 PRESET_OF = {"paper": "paper", "ours": "demo"}
@@ -83,13 +83,7 @@ def jobs_of(options: Magma) -> list[Job]:
             )
         if row not in ROWS:
             raise ValueError(f"There is no row {row!r}; accepted are {', '.join(ROWS)}.")
-    for name in ("rows", "seeds", "protocol"):
-        values = getattr(options, name)
-        if not values or len(set(values)) < len(values):
-            raise ValueError(f"{name} is {' '.join(map(str, values))!r}; at least one is needed, each once.")
-    for name in ("jobs", "eval_every"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"{name} is {getattr(options, name)}; it must be at least 1.")
+    check_options(options, ("rows", "seeds", "protocol"))
     jobs = []
     for protocol in options.protocol:
         for seed in options.seeds:

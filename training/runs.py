@@ -38,6 +38,17 @@ J = TypeVar("J", bound=Job)
 Make = Callable[[J, bool], Run]  # makes the run of a job; the bool: whether somebody watches. A function of a module, for processes.
 
 
+def check_options(options: Any, lists: Sequence[str]) -> None:
+    """Raises `ValueError` if one of the options' `lists` is empty or names something twice, or `jobs` or `eval_every` is below 1."""
+    for name in lists:
+        values = getattr(options, name)
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{name} is {' '.join(map(str, values))!r}; at least one is needed, each once.")
+    for name in ("jobs", "eval_every"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"{name} is {getattr(options, name)}; it must be at least 1.")
+
+
 def run_all(
     jobs: Sequence[J],
     processes: int,
