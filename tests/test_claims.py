@@ -108,6 +108,15 @@ def test_the_page_tells_what_holds_what_does_not_and_what_was_not_run():
     assert "| nobody knows | yes | not run | - |" in page and "![A plot.](plot.png)" in page
 
 
+def test_one_seed_judges_only_what_is_counted():
+    for counted, shown in ((False, "one seed cannot say"), (True, "yes")):
+        claim = Claim("high keeps up", "yes", ("high", "low"), keeps("high", "low", 0.95), counted=counted)
+        rows = {name: [made(name, 1, 0.0, final)] for name, final in (("high", 9.0), ("low", 1.0))}
+        titles = {name: Row(name, TINY) for name in rows}
+        page = report(Experiment("x", "Title", "About.", titles, lambda _: {}, [claim], lambda _: {}, {}), rows, [])
+        assert f"| {shown} |" in page
+
+
 def test_the_page_names_the_command_that_made_its_runs():
     experiment = Experiment("x", "Title", "About.", {name: Row(name, TINY) for name in ("high", "low")}, lambda _: {}, [], lambda _: {}, {})
     rows = {name: [made(name, 1, 0.0, 1.0)] for name in ("high", "low")}

@@ -141,7 +141,7 @@ def claims() -> list[Claim]:
         ]
     return [
         *out,
-        Claim("AdaPS has no more parameters than full sharing", "the same", ("adaps_10x3", "full_10x3"), same_parameters),
+        Claim("AdaPS has no more parameters than full sharing", "the same", ("adaps_10x3", "full_10x3"), same_parameters, counted=True),
         Claim(
             "A threshold of 0.9 starves the network (less than 90 % of the gain)",
             "0.3 to 0.7 learn, 0.9 does not",

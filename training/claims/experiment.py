@@ -66,6 +66,7 @@ class Claim(NamedTuple):
     needs: tuple[str, ...]  # rows
     judge: Callable[[Rows], Verdict]
     reason: str = ""
+    counted: bool = False  # counted in the network, not learned, so that one seed says it
 
 
 class Experiment(NamedTuple):
@@ -297,7 +298,13 @@ def narrowed(experiment: Experiment, rows: Rows) -> str:
 
 def judged(experiment: Experiment, rows: Rows) -> list[tuple[Claim, Verdict | None]]:
     """Every claim with its verdict; `None` where a row that it needs was not run."""
-    return [(claim, claim.judge(rows) if all(name in rows for name in claim.needs) else None) for claim in experiment.claims]
+    out: list[tuple[Claim, Verdict | None]] = []
+    for claim in experiment.claims:
+        verdict = claim.judge(rows) if all(name in rows for name in claim.needs) else None
+        if verdict is not None and not claim.counted and min(len(rows[name]) for name in claim.needs) < 2:
+            verdict = verdict._replace(holds=None)
+        out.append((claim, verdict))
+    return out
 
 
 def claims_table(experiment: Experiment, rows: Rows) -> str:
