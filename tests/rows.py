@@ -55,11 +55,11 @@ class Rows:
         self.rules = self.engine.rules
         self.action_rules = (actions or ActionConfig()).rules()
         self.static = empty_static(1)
+        write_static(self.engine.games[0], self.rules, self.static[0])
         self.obs = Observation(2)
         self.look()
 
     def look(self) -> Observation:
-        write_static(self.engine.games[0], self.rules, self.static[0])
         observe(self.engine.games, self.rules, self.action_rules, self.static, self.obs)
         return self.obs
 

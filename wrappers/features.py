@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import math
 
-from engine.config import MAX_FACTORIES, MAX_ROBOTS, SIZE
+import numpy as np
+
+from engine.config import CELLS, MAX_FACTORIES, MAX_ROBOTS, SIZE
 from engine.jit import jit
-from engine.state import ICE, METAL, ORE, WATER
+from engine.state import DX, DY, ICE, METAL, ORE, WATER
 from wrappers.action import BUILD_LIGHT, MOVE_BIT
 from wrappers.masks import wall_distance
+from wrappers.routes import NO_WAY, STEP
 
 CROP = 2  # the crop shows 5 x 5 cells
 NEAR = 3  # robots are counted in 7 x 7 cells
 CROP_CELLS = (2 * CROP + 1) ** 2
-WORK_REACH = 8  # steps from the walls of a factory up to which rubble is pointed at
+WORK_REACH = 10  # steps from the walls of a factory up to which rubble is pointed at
 MAX_WORK = 12 * WORK_REACH + 2 * WORK_REACH * (WORK_REACH - 1)  # cells that near
+GROUND_REACH = WORK_REACH + 4  # steps from the walls up to which open ground counts
+FAR_FROM_WALLS, OPENS, FAR_FROM_ROBOT = 3, 15, 2  # in units of rubble: a step from the walls, a tile of open ground behind, a step to walk
 
 _TARGET = ("side_x", "side_y", "dx", "dy", "distance", "closeness", "at", "adjacent")
 _TARGETS = ("ice", "ore", "factory", "home", "enemy_factory", "rubble")
+_DIRECTIONS = ("up", "right", "down", "left")
 _CROP = ("blocked", "rubble", "ice", "ore", "own_factory", "friend", "enemy", "lichen")
 _OFFSETS = [(dx, dy) for dx in range(-CROP, CROP + 1) for dy in range(-CROP, CROP + 1)]
 _BODY = (
@@ -42,6 +48,8 @@ _ROBOT_MASK = ["may_move", "may_transfer", "may_pickup", "may_dig", "may_up", "m
 ROBOT_NAMES = (
     _BODY
     + [f"{target}_{part}" for target in _TARGETS for part in _TARGET]
+    + [f"way_{target}_{part}" for target in ("ice", "ore", "home") for part in (*_DIRECTIONS, "length", "power_after")]
+    + [f"way_rubble_{direction}" for direction in _DIRECTIONS]
     + _AROUND
     + _ROBOT_MASK
     + [f"crop_{plane}[{dx},{dy}]" for plane in _CROP for dx, dy in _OFFSETS]
@@ -83,33 +91,68 @@ def list_factories(game, player, numbers):
 
 @jit
 def list_rubble(game, rules, action_rules, f, cells):
-    """Cells around factory `f` where rubble stands in the way of lichen, with their distance to the walls: `cells [2, MAX_WORK]`;
-    returns how many."""
+    """Rubble that stands in the way of the lichen of factory `f`, with what clearing it costs: `cells [2, MAX_WORK]`; returns how many.
+
+    Listed is what lies beside open ground that lichen reaches from the walls, as far as digging is offered. A cell costs its
+    rubble and its distance, less what lies open behind it.
+    """
     reach = min(int(action_rules.rubble_distance), WORK_REACH)
     size = int(rules.map_size)
     centre = int(game.factory_cell[f])
-    x = centre // SIZE
-    y = centre % SIZE
-    rubble, ice, ore = game.rubble, game.ice, game.ore
-    count = 0
+    rubble, ice, ore, factory_at = game.rubble, game.ice, game.ore, game.factory_at
     if not action_rules.dig_rubble:
         return 0
-    for nx in range(max(x - reach - 1, 0), min(x + reach + 1, size - 1) + 1):
-        for ny in range(max(y - reach - 1, 0), min(y + reach + 1, size - 1) + 1):
-            near = nx * SIZE + ny
-            if rubble[near] == 0 or ice[near] or ore[near]:
+    seen = np.zeros(CELLS, np.uint8)
+    frontier = np.zeros(CELLS, np.int16)
+    tail = 0
+    for dx in range(-1, 2):
+        for dy in range(-1, 2):
+            seen[centre + dx * SIZE + dy] = 2
+            frontier[tail] = centre + dx * SIZE + dy
+            tail += 1
+    head = 0
+    count = 0
+    while head < tail:
+        cell = int(frontier[head])
+        head += 1
+        x = cell // SIZE
+        y = cell % SIZE
+        for d in range(1, 5):
+            nx = x + DX[d]
+            ny = y + DY[d]
+            if nx < 0 or ny < 0 or nx >= size or ny >= size:
                 continue
+            near = nx * SIZE + ny
+            if seen[near] or ice[near] or ore[near] or factory_at[near] >= 0:
+                continue
+            seen[near] = 1
             distance = wall_distance(near, centre)
-            if 0 < distance <= reach:
+            if rubble[near] == 0:
+                if distance <= GROUND_REACH:
+                    seen[near] = 2  # lichen gets there
+                    frontier[tail] = near
+                    tail += 1
+            elif distance <= reach:
                 cells[0, count] = near
-                cells[1, count] = distance
+                cells[1, count] = int(rubble[near]) + FAR_FROM_WALLS * distance
                 count += 1
+    for i in range(count):
+        x = cells[0, i] // SIZE
+        y = cells[0, i] % SIZE
+        for d in range(1, 5):
+            nx = x + DX[d]
+            ny = y + DY[d]
+            if nx < 0 or ny < 0 or nx >= size or ny >= size:
+                continue
+            near = nx * SIZE + ny
+            if seen[near] != 2 and rubble[near] == 0 and not ice[near] and not ore[near] and factory_at[near] < 0:
+                cells[1, i] -= OPENS
     return count
 
 
 @jit
 def next_rubble(robot_at, cells, count, player, r, cell):
-    """The cell of `list_rubble` where digging opens most ground soonest: near the walls and near the robot; -1 if there is none.
+    """The cell of `list_rubble` where digging opens most ground soonest, the walk of robot `r` counted; -1 if there is none.
     One where another robot of the side stands is left to it."""
     x = cell // SIZE
     y = cell % SIZE
@@ -117,7 +160,7 @@ def next_rubble(robot_at, cells, count, player, r, cell):
     least = 1 << 30
     for i in range(count):
         near = int(cells[0, i])
-        cost = abs(near // SIZE - x) + abs(near % SIZE - y) + 2 * int(cells[1, i])
+        cost = FAR_FROM_ROBOT * (abs(near // SIZE - x) + abs(near % SIZE - y)) + int(cells[1, i])
         if cost < least and not taken(robot_at, near, player, r):
             least = cost
             best = near
@@ -163,6 +206,71 @@ def write_target(row, k, cell, target):
     row[k + 6] = distance == 0
     row[k + 7] = distance == 1
     return k + 8
+
+
+@jit
+def enter_cost(game, player, x, y, size):
+    """Power for a heavy robot of `player` to enter the cell [x, y]; `NO_WAY` off the map, on enemy factories and on centres of own ones."""
+    if x < 0 or y < 0 or x >= size or y >= size:
+        return NO_WAY
+    cell = x * SIZE + y
+    factory = game.factory_at[cell]
+    if factory >= 0 and (game.factory_owner[factory] != player or game.factory_cell[factory] == cell):
+        return NO_WAY
+    return STEP + int(game.rubble[cell])
+
+
+@jit
+def rate_directions(row, k):
+    """Turn what the four directions cost, `row[k : k + 4]`, into how good they are: from 1 for the best down to 0 for one that costs a
+    step over flat ground more, or is closed."""
+    best = NO_WAY
+    for i in range(k, k + 4):
+        best = min(best, row[i])
+    for i in range(k, k + 4):
+        row[i] = max(1 - (row[i] - best) / STEP, 0.0) if row[i] < NO_WAY else 0.0
+
+
+@jit
+def write_way(game, rules, price, r, row, k):
+    """The cheapest way of robot `r` to where `price [CELLS]` leads (`wrappers.routes`): the four directions, its length (in steps over
+    flat ground that cost as much) and the power left at its end; zeros if there is none."""
+    cell = int(game.robot_cell[r])
+    heavy = int(game.robot_heavy[r])
+    size = int(rules.map_size)
+    row[k : k + 6] = 0
+    cost = int(price[cell])
+    if cost >= NO_WAY:
+        return k + 6
+    row[k + 4] = min(cost / (32 * STEP), 2.0)
+    power = int(game.robot_power[r]) - (cost if heavy else cost / STEP)
+    row[k + 5] = max(power / rules.battery_capacity[heavy], -1.0)
+    if cost > 0:
+        for d in range(1, 5):
+            x = cell // SIZE + DX[d]
+            y = cell % SIZE + DY[d]
+            row[k + d - 1] = NO_WAY
+            enter = enter_cost(game, r // MAX_ROBOTS, x, y, size)
+            if enter < NO_WAY:
+                row[k + d - 1] = enter + int(price[x * SIZE + y])
+        rate_directions(row, k)
+    return k + 6
+
+
+@jit
+def write_steps(game, rules, r, target, row, k):
+    """The directions of robot `r` to a cell nearby: the steps that bring it nearer, by what is in the way of the next; -1 is no target."""
+    cell = int(game.robot_cell[r])
+    size = int(rules.map_size)
+    row[k : k + 4] = 0
+    if target >= 0 and target != cell:
+        for d in range(1, 5):
+            x = cell // SIZE + DX[d]
+            y = cell % SIZE + DY[d]
+            away = abs(target // SIZE - x) + abs(target % SIZE - y)
+            row[k + d - 1] = min(enter_cost(game, r // MAX_ROBOTS, x, y, size) + STEP * away, NO_WAY)
+        rate_directions(row, k)
+    return k + 4
 
 
 @jit
@@ -325,6 +433,15 @@ def write_robot(game, rules, static, numbers, own, enemy, work, works, player, r
     slot = int(game.factory_slot[home]) if home_alive else 0
     rubble = next_rubble(game.robot_at, work[slot], int(works[slot]), player, r, cell) if home_alive else -1
     k = write_target(row, k, cell, rubble)
+    k = write_way(game, rules, static.ice_price[player], r, row, k)
+    k = write_way(game, rules, static.ore_price[player], r, row, k)
+    goal = home if home_alive else near
+    if goal >= 0:
+        k = write_way(game, rules, static.home_price[goal], r, row, k)
+    else:
+        row[k : k + 6] = 0
+        k += 6
+    k = write_steps(game, rules, r, rubble, row, k)
     friends, foes, foe = look_around(game, rules, player, r, cell, row, ROBOT_WIDTH - 8 * CROP_CELLS)
     k = write_foe(game, r, foe, cell, row, k)
     row[k] = friends / 8

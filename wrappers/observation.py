@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.config import CELLS, MAX_FACTORIES, MAX_ROBOTS, SIZE
 from engine.jit import jit
-from engine.state import ICE, METAL, ORE, WATER
+from engine.state import FACTORIES, ICE, METAL, ORE, WATER
 from wrappers.features import (
     MAX_WORK,
     ROBOT_WIDTH,
@@ -25,6 +25,7 @@ from wrappers.features import (
     write_robot,
 )
 from wrappers.masks import count_robots, factory_mask, robot_mask
+from wrappers.routes import write_enter_costs, write_home_prices, write_resource_prices
 
 GRID = 16  # planes are GRID x GRID whatever the map size, unless asked for finer
 _STOCKS = ("water", "metal", "ice", "ore", "power", "robot_power", "cargo_ice", "cargo_ore")
@@ -40,8 +41,18 @@ _PAIRS = ("lichen", "factory", "light", "heavy")
 PLANE_NAMES = ["rubble", "ice", "ore", "off_map", *(f"{side}_{name}" for name in _PAIRS for side in ("own", "enemy"))]
 PLANES, SCALARS = len(PLANE_NAMES), len(SCALAR_NAMES)
 
-# maps of a game that never change once its factories stand: from every cell to the nearest cell of ice and of ore, or -1
-STATIC_DTYPE = np.dtype([("ice_cell", np.int16, (CELLS,)), ("ore_cell", np.int16, (CELLS,))], align=True)
+# maps of a game made once its factories stand: from every cell the nearest cell of ice and of ore, or -1; what the way to ice, to ore
+# (of each player, who may not enter the other's factories) and to each factory of its owner costs (`wrappers.routes`)
+STATIC_DTYPE = np.dtype(
+    [
+        ("ice_cell", np.int16, (CELLS,)),
+        ("ore_cell", np.int16, (CELLS,)),
+        ("ice_price", np.int16, (2, CELLS)),
+        ("ore_price", np.int16, (2, CELLS)),
+        ("home_price", np.int16, (FACTORIES, CELLS)),
+    ],
+    align=True,
+)
 
 
 _ROW_FIELDS = (
@@ -142,12 +153,21 @@ def nearest_source(source, size, nearest, distance):
 
 @jit
 def write_static(game, rules, static):
-    """The unchanging maps of a game whose factories stand (no resource is left under them)."""
+    """The maps of a game whose factories have just been placed (no resource is left under them)."""
+    size = int(rules.map_size)
     distance = np.zeros(CELLS, np.int32)
     static.ice_cell[:] = -1
     static.ore_cell[:] = -1
-    nearest_source(game.ice, int(rules.map_size), static.ice_cell, distance)
-    nearest_source(game.ore, int(rules.map_size), static.ore_cell, distance)
+    nearest_source(game.ice, size, static.ice_cell, distance)
+    nearest_source(game.ore, size, static.ore_cell, distance)
+    enter = np.zeros(CELLS, np.int16)
+    for player in range(2):
+        write_enter_costs(game, size, player, enter)
+        write_resource_prices(game, size, game.ice, enter, static.ice_price[player])
+        write_resource_prices(game, size, game.ore, enter, static.ore_price[player])
+        for f in range(game.factory_count):
+            if game.factory_owner[f] == player:
+                write_home_prices(game, size, f, enter, static.home_price[f])
 
 
 @jit

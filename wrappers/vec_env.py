@@ -18,7 +18,7 @@ import numpy as np
 from engine.config import GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
-from engine.state import GAME_DTYPE, ICE_GOT
+from engine.state import ICE_GOT
 from wrappers.action import ActionConfig, write_all_orders
 from wrappers.observation import GRID, Observation, empty_static, observe, write_static
 from wrappers.rewards import RewardConfig, side_result, write_rewards
@@ -184,7 +184,8 @@ class VecEnv:
     def state(self) -> dict[str, Any]:
         """Everything that the future depends on: numpy arrays and plain numbers, copied."""
         return {
-            "games": self.games.view(np.ndarray).view(np.uint8).reshape(self.num_games, GAME_DTYPE.itemsize).copy(),
+            "games": _bytes_of(self.games),
+            "static": _bytes_of(self.static),
             "map_index": self.map_index.copy(),
             "limit": self.limit.copy(),
             "over": self.over.copy(),
@@ -193,17 +194,16 @@ class VecEnv:
 
     def load_state(self, state: dict[str, Any]) -> Observation:
         """Go on from `state()`, exactly. Raises `ValueError` if it is of another number of games or another record layout."""
-        games = np.ascontiguousarray(state["games"], np.uint8)
-        wanted = (self.num_games, GAME_DTYPE.itemsize)
-        if games.shape != wanted:
-            raise ValueError(f"The state holds games of shape {games.shape}; this environment's are {wanted}.")
-        self.games[:] = games.view(GAME_DTYPE).reshape(self.num_games)
+        for name, records in (("games", self.games), ("static", self.static)):
+            stored = np.ascontiguousarray(state[name], np.uint8)
+            wanted = (self.num_games, records.dtype.itemsize)
+            if stored.shape != wanted:
+                raise ValueError(f"The state holds {name} of shape {stored.shape}; this environment's are {wanted}.")
+            records[:] = stored.view(records.dtype).reshape(self.num_games)
         self.map_index[:] = state["map_index"]
         self.limit[:] = state["limit"]
         self.over = np.array(state["over"], bool)
         self.rng.bit_generator.state = state["rng"]
-        for i in range(self.num_games):
-            write_static(self.games[i], self.rules, self.static[i])
         return self._observe()
 
     def _restart(self, i: int) -> None:
@@ -247,3 +247,8 @@ class VecEnv:
             robots=pair(game["robot_count"]),
             robots_refused=pair(game["robots_refused"]),
         )
+
+
+def _bytes_of(records: np.recarray) -> np.ndarray:
+    """Records [N] as bytes `[N, itemsize]`, copied."""
+    return np.array(records).view(np.uint8).reshape(len(records), records.dtype.itemsize)

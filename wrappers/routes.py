@@ -1,0 +1,74 @@
+"""Ways over the board: what it costs to walk from every cell to the nearest ice, the nearest ore, and each factory.
+
+Costs are power of a heavy robot; a light one pays a twentieth of it, up to rounding, so the cheapest ways are the same. They
+are made once, when the factories stand, and hold for the whole game: robots clear rubble, which makes ways a little
+cheaper, and a factory that falls leaves a detour behind.
+"""
+
+from __future__ import annotations
+
+from engine.config import SIZE
+from engine.jit import jit
+from engine.state import DX, DY
+
+STEP, RUBBLE = 20, 1  # power for a heavy robot to enter a cell, and for each unit of rubble there
+CLEAR = 3  # power for each unit of rubble to clear the cell before it can be dug: 60 for 20 units
+NO_WAY = 30_000  # more than any way costs
+
+
+@jit
+def spread_prices(price, enter, size):
+    """Lower `price [CELLS]` (int16; set at the goals, `NO_WAY` elsewhere) to what the cheapest way from each cell to a goal costs;
+    `enter [CELLS]` int16 is the cost of entering a cell, `NO_WAY` where that is impossible. Sweeps until nothing changes."""
+    turn = 0
+    changed = True
+    while changed:
+        changed = False
+        for i in range(size):
+            x = i if turn == 0 else size - 1 - i
+            for j in range(size):
+                y = j if turn == 0 else size - 1 - j
+                cell = x * SIZE + y
+                least = int(price[cell])
+                for d in range(1, 5):
+                    nx = x + DX[d]
+                    ny = y + DY[d]
+                    if nx >= 0 and ny >= 0 and nx < size and ny < size:
+                        near = nx * SIZE + ny
+                        least = min(least, int(price[near]) + int(enter[near]))
+                if least < price[cell]:
+                    price[cell] = least
+                    changed = True
+        turn = 1 - turn
+
+
+@jit
+def write_enter_costs(game, size, player, enter):
+    """What it costs a heavy robot of `player` to enter each cell, `enter [CELLS]`; enemy factories and centres of own ones are closed."""
+    for x in range(size):
+        for cell in range(x * SIZE, x * SIZE + size):
+            factory = game.factory_at[cell]
+            if factory >= 0 and (game.factory_owner[factory] != player or game.factory_cell[factory] == cell):
+                enter[cell] = NO_WAY
+            else:
+                enter[cell] = STEP + RUBBLE * int(game.rubble[cell])
+
+
+@jit
+def write_resource_prices(game, size, resource, enter, price):
+    """`price [CELLS]` of the way to a cell of `resource [CELLS]`, clearing it included."""
+    for x in range(size):
+        for cell in range(x * SIZE, x * SIZE + size):
+            price[cell] = CLEAR * int(game.rubble[cell]) if resource[cell] else NO_WAY
+    spread_prices(price, enter, size)
+
+
+@jit
+def write_home_prices(game, size, f, enter, price):
+    """`price [CELLS]` of the way to the walls of factory `f`."""
+    price[:] = NO_WAY
+    centre = int(game.factory_cell[f])
+    for dx in range(-1, 2):
+        for dy in range(-1, 2):
+            price[centre + dx * SIZE + dy] = 0
+    spread_prices(price, enter, size)
