@@ -1,11 +1,13 @@
 """The opening by rule: what to bid, and where to place factories.
 
 A factory lives on ice: one that touches ice can be fed by a robot that never moves. So touching ice beats everything;
-after it count more ice, ore nearby, flat ground for lichen, and distance from other factories.
+after it count ground for lichen (flat, near, and not near another factory), more ice, and ore nearby.
 All arithmetic is in integers, so compiled and interpreted runs choose the same cell.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -14,12 +16,13 @@ from engine.jit import jit
 
 FAR = 2 * SIZE  # farther than any two cells
 
-# The step from touching ice to not touching it is ICE / 2; all other terms together span less than that.
-ICE = 1000  # divided by the distance of the footprint to ice
-MORE_ICE, MOST_ICE = 25, 3  # for each further tile of ice that touches the footprint, at most so many
-ORE, ORE_REACH = 15, 8  # for each step that the nearest ore is closer than this
-FLAT_REACH = 5  # ground within this many columns and rows of the centre counts
-CROWD, CROWD_REACH = 12, 13  # against each step that the nearest factory is closer than this; 7 is the closest allowed
+# in hundredths of a flat tile
+ICE = 15_000  # against each step from ice; all other terms together span less than that
+MORE_ICE, MOST_ICE = 100, 3  # for each further tile of ice that touches the footprint, at most so many
+ORE, ORE_REACH = 80, 25  # against each step from ore, up to so many
+REACHES, SHARES = (3, 5, 8), (5, 3, 2)  # squares of ground around the centre, and tenths that a tile in them counts
+GROUND = tuple(round(100 * math.exp(-rubble / 30)) for rubble in range(101))  # worth of a tile by its rubble
+SHARED, SHARED_REACH = 10, 8  # ground within such a square around another factory is worth a tenth
 
 
 @jit
@@ -77,21 +80,23 @@ def touching(board, cell, width):
 
 
 @jit
-def flat_sums(game, width):
-    """Sums `[SIZE + 1, SIZE + 1] int32` of how good the ground left of and above a corner is for lichen, 0 to 4 a cell."""
+def ground_sums(game, width):
+    """Sums `[SIZE + 1, SIZE + 1] int32` of what the ground left of and above a corner is worth for lichen."""
     rubble, ice, ore, factory_at = game.rubble, game.ice, game.ore, game.factory_at
+    shared = np.zeros(CELLS, np.uint8)
+    for f in range(game.factory_count):
+        cx, cy = int(game.factory_cell[f]) // SIZE, int(game.factory_cell[f]) % SIZE
+        for x in range(max(cx - SHARED_REACH, 0), min(cx + SHARED_REACH + 1, width)):
+            for y in range(max(cy - SHARED_REACH, 0), min(cy + SHARED_REACH + 1, width)):
+                shared[x * SIZE + y] = 1
     sums = np.zeros((SIZE + 1, SIZE + 1), np.int32)
     for x in range(width):
         column = 0
         for y in range(width):
             cell = x * SIZE + y
             if not ice[cell] and not ore[cell] and factory_at[cell] < 0:
-                if rubble[cell] == 0:
-                    column += 4
-                elif rubble[cell] < 10:
-                    column += 2
-                elif rubble[cell] < 20:
-                    column += 1
+                worth = GROUND[min(int(rubble[cell]), 100)]
+                column += worth // SHARED if shared[cell] else worth
             sums[x + 1, y + 1] = sums[x, y + 1] + column
     return sums
 
@@ -100,26 +105,21 @@ def flat_sums(game, width):
 def best_cell(game, rules):
     """The centre of the best place for a new factory, as a cell; -1 where no cell can take one."""
     width = int(rules.map_size)
-    spawnable, ice, factory_cell = game.spawnable, game.ice, game.factory_cell
+    spawnable, ice = game.spawnable, game.ice
     ice_distance, ore_distance = distance_to(ice, width), distance_to(game.ore, width)
-    flat = flat_sums(game, width)
+    ground = ground_sums(game, width)
     best, best_score = -1, 0
     for x in range(1, width - 1):
-        left, right = max(0, x - FLAT_REACH), min(width, x + FLAT_REACH + 1)
         for y in range(1, width - 1):
             cell = x * SIZE + y
             if not spawnable[cell]:
                 continue
-            score = ICE // max(1, footprint_distance(ice_distance, cell))
+            score = -ICE * footprint_distance(ice_distance, cell) - ORE * min(footprint_distance(ore_distance, cell), ORE_REACH)
             score += MORE_ICE * min(MOST_ICE, max(0, touching(ice, cell, width) - 1))
-            score += ORE * max(0, ORE_REACH - footprint_distance(ore_distance, cell))
-            top, bottom = max(0, y - FLAT_REACH), min(width, y + FLAT_REACH + 1)
-            score += (flat[right, bottom] - flat[left, bottom] - flat[right, top] + flat[left, top]) // 2
-            nearest = FAR
-            for f in range(game.factory_count):
-                other = int(factory_cell[f])
-                nearest = min(nearest, abs(other // SIZE - x) + abs(other % SIZE - y))
-            score -= CROWD * max(0, CROWD_REACH - nearest)
+            for i in range(len(REACHES)):
+                left, right = max(0, x - REACHES[i]), min(width, x + REACHES[i] + 1)
+                top, bottom = max(0, y - REACHES[i]), min(width, y + REACHES[i] + 1)
+                score += SHARES[i] * (ground[right, bottom] - ground[left, bottom] - ground[right, top] + ground[left, top]) // 10
             if best < 0 or score > best_score:
                 best, best_score = cell, score
     return best
