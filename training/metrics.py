@@ -16,7 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsFloat
 
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
+
+from wrappers.vec_env import GameResult
 
 FILE = "metrics.jsonl"
 
@@ -71,6 +74,24 @@ class MetricsWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def summarize(finished: list[tuple[GameResult, tuple[int, ...]]]) -> dict[str, float]:
+    """Charts of the games that ended in a rollout, of the players that the policy was; empty if none did."""
+    if not finished:
+        return {}
+
+    def own(name: str) -> float:
+        return float(np.mean([np.mean([getattr(result, name)[player] for player in players]) for result, players in finished]))
+
+    return {
+        "charts/ice_per_game": own("ice_got"),
+        "charts/game_length": float(np.mean([result.turns for result, _ in finished])),
+        "charts/lichen": own("lichen"),
+        "charts/robots": own("robots"),
+        "charts/factories": own("factories"),
+        "charts/finished": float(np.mean([all(result.factories[player] > 0 for player in players) for result, players in finished])),
+    }
 
 
 def read_metrics(path: Path | str) -> Iterator[dict[str, Any]]:

@@ -33,13 +33,15 @@ from training.config import TrainConfig, from_dict, to_dict
 from training.evaluate import EVALUATION_SEEDS, Agent, evaluate
 from training.grouping import Part, Parts
 from training.guidance import load_guide
+from training.league import League
 from training.loss import explained_variance, ppo_loss
-from training.metrics import MetricsWriter, check_new
+from training.metrics import MetricsWriter, check_new, summarize
 from training.progress import Clock, Progress
 from training.rollout import Rollout, join
+from training.seats import Seats
 from training.switchboard import collect_part
 from training.transfer import Transfer
-from wrappers.vec_env import VecEnv
+from wrappers.vec_env import GameResult, VecEnv
 
 
 class TrainingError(Exception):
@@ -86,6 +88,8 @@ class Trainer:
         self.transfer = Transfer(self.device)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.ppo.learning_rate, eps=1e-5, fused=True)
         self.rollout = Rollout(config.ppo.rollout_steps, config.ppo.num_games, sizes, self.device, self.policy.fields)
+        self.league = League(config.league, self.policy, config.actions, self.device) if config.league.share else None
+        self.seats = Seats(config.league, self.env, self.league, seed)
         self.obs = self.env.reset()
         self.env_steps = 0
         self.best_score = -1.0
@@ -101,8 +105,11 @@ class Trainer:
         with self.clock("network"):
             self.policy.between_iterations(min(1.0, self.env_steps / self.config.env_steps), self.optimizer, self.experience)
         metrics.update({f"network/{name}": value for name, value in self.policy.stats().items()})
-        metrics, finished = zip(*parallel.everywhere((metrics, finished)))
+        metrics, finished, reports = zip(*parallel.everywhere((metrics, finished, self.seats.report())))
         means = {name: float(np.mean([m[name] for m in metrics])) for name in metrics[0]}
+        if self.league is not None:
+            played = [game for games, _ in reports for game in games]
+            means.update(self.league.learn_of(played, set().union(*(uids for _, uids in reports)), self.env_steps, self.policy))
         return {**means, **summarize(sum(finished, []))}
 
     def forward(self, batch: Batch, stored: dict[str, Tensor] | None = None) -> Output:
@@ -111,30 +118,35 @@ class Trainer:
             return self.policy(batch, stored)
 
     @torch.no_grad()
-    def collect(self) -> list:
-        """Play one rollout; returns the results of the games that ended in it."""
-        finished: list = []
-        rollout, policy = self.rollout, self.policy
+    def collect(self) -> list[tuple[GameResult, tuple[int, ...]]]:
+        """Play one rollout; returns the results of the games that ended in it, each with the players that the policy was."""
+        finished: list[tuple[GameResult, tuple[int, ...]]] = []
+        rollout, policy, seats = self.rollout, self.policy, self.seats
         rollout.begin()
         for _ in range(self.config.ppo.rollout_steps):
             with self.clock("forward"):
-                batch = self.transfer(policy.batch(self.obs))
+                seen = seats.learners(self.obs)
+                batch = self.transfer(policy.batch(seen))
                 logits, value, fields = self.forward(batch)
                 action, log_prob = policy.distribution(logits, batch.mask).sample(self.generator)
             with self.clock("store"):
-                rollout.add(self.obs, batch, value, action, log_prob, fields)
+                rollout.add(seen, batch, value, action, log_prob, fields)
                 chosen = action.cpu().numpy()
-            result = self.env.step(chosen)
-            rollout.outcome(result.reward, result.done, result.truncated)
-            finished += result.finished
+            if self.league is not None:
+                with self.clock("opponents"):
+                    chosen = seats.decide(chosen)
+            result = self.env.step(chosen, seats.override)
+            rollout.outcome(result.reward[seats.kept], result.done, result.truncated)
             if (result.truncated & ~result.done).any():
-                final = self.forward(self.transfer(policy.batch(self.obs))).value
-                rollout.cut(self.obs, final)
+                seen = seats.learners(self.obs)
+                rollout.cut(seen, self.forward(self.transfer(policy.batch(seen))).value)
             with self.clock("restart"):
+                finished += seats.ended(result.finished)
                 self.env.reset_done()
         with self.clock("forward"):
-            batch = self.transfer(policy.batch(self.obs))
-            rollout.add(self.obs, batch, self.forward(batch).value)
+            seen = seats.learners(self.obs)
+            batch = self.transfer(policy.batch(seen))
+            rollout.add(seen, batch, self.forward(batch).value)
         rollout.finish()
         return finished
 
@@ -228,8 +240,9 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything beside the policy's weights that the next iteration depends on; whole on rank 0."""
-        own = {"env": self.env.state(), "generator": self.generator.get_state(), "shuffle": self.shuffle}
+        own = {"env": self.env.state(), "generator": self.generator.get_state(), "shuffle": self.shuffle, **self.seats.state()}
         return {
+            **({"league": self.league.state()} if self.league is not None else {}),
             "env_steps": self.env_steps,
             "best_score": self.best_score,
             "optimizer": self.optimizer.state_dict(),
@@ -253,25 +266,14 @@ class Trainer:
         self.generator.set_state(own["generator"])
         self.shuffle = own["shuffle"]
         self.obs = self.env.load_state(own["env"])
+        if self.league is not None:
+            self.league.load_state(state["league"])
+            self.seats.load_state(own["seats"])
 
 
 def iteration_steps(config: TrainConfig) -> int:
     """Environment steps of one iteration, all ranks together."""
     return config.ppo.num_games * config.ppo.rollout_steps * parallel.size()
-
-
-def summarize(finished: list) -> dict[str, float]:
-    """Charts of the games that ended in a rollout; empty if none did."""
-    if not finished:
-        return {}
-    return {
-        "charts/ice_per_game": float(np.mean([np.mean(result.ice_got) for result in finished])),
-        "charts/game_length": float(np.mean([result.turns for result in finished])),
-        "charts/lichen": float(np.mean([np.mean(result.lichen) for result in finished])),
-        "charts/robots": float(np.mean([np.mean(result.robots) for result in finished])),
-        "charts/factories": float(np.mean([np.mean(result.factories) for result in finished])),
-        "charts/finished": float(np.mean([result.finished for result in finished])),
-    }
 
 
 def choose_device(name: str) -> torch.device:
@@ -383,6 +385,8 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
             for module in trainer.policy.modules():
                 if isinstance(module, Topology):
                     module.restart()
+            if trainer.league is not None:
+                trainer.league.begin_with(trainer.policy)
         save(trainer, run_dir)  # a run that is killed before its first checkpoint can be resumed all the same
     scores: dict[str, float] = {}
     saved = trainer.env_steps

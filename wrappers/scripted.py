@@ -103,8 +103,8 @@ class ScriptedSide:
 
     def write_orders(self, game: Any, rules: Any, player: int, orders: Any) -> None:
         """Ask the agent and put its answer, judged as the official engine judges it, in the place of the side's orders."""
-        first = int(game["env_steps"]) == 0
-        if first or self._act is None:
+        fresh = int(game["env_steps"]) == 0 or self._act is None
+        if fresh or self._act is None:
             self._act = self.make()
         message = {
             "obs": judge_observation(game, self.config.map_size),
@@ -112,7 +112,7 @@ class ScriptedSide:
             "remainingOverageTime": 60.0,
             "player": PLAYERS[player],
             "reward": float(game["reward"][player]),
-            "info": {"env_cfg": self.config.official()} if first else {},
+            "info": {"env_cfg": self.config.official()} if fresh else {},
         }
         answer = self._act(message)
         own = game["robot_order"][player, : int(game["robot_count"][player])]

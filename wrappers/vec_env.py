@@ -113,6 +113,7 @@ class VecEnv:
         self.map_index = np.arange(num_games) - num_games  # of the running game
         self.limit = np.full(num_games, self.max_turns, np.int64)  # turn at which the running game is truncated
         self.over = np.ones(num_games, bool)  # ended, and not yet restarted
+        self.restarting = 0  # the game whose opening is being played
         self._reward = np.zeros(0, np.float32)
         self._workers = ThreadPoolExecutor(self.engine.threads) if self.engine.threads > 1 else None
 
@@ -212,6 +213,7 @@ class VecEnv:
         index = int(self.rng.integers(maps)) if self.shuffle else int(self.map_index[i] + self.num_games) % maps
         self.map_index[i] = index
         self.engine.reset(i, self.pool, index)
+        self.restarting = i
         game, orders = self.games[i], self.engine.orders[i]
         while game["real_step"] < 0 and not game["done"]:
             for player in range(2):
