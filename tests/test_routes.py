@@ -13,9 +13,7 @@ from tests import streams
 from tests.rows import Rows
 from tests.test_wrappers_masks import EVERYTHING, started
 from wrappers.features import ROBOT_NAMES, write_way
-from wrappers.routes import CLEAR, NO_WAY, STEP
-
-WIDTH = len(ROBOT_NAMES)
+from wrappers.routes import CLEAR, NEAREST, NO_WAY, STEP
 
 
 def around(cell: int, size: int) -> list[tuple[int, int]]:
@@ -53,17 +51,15 @@ def test_prices_are_those_of_dijkstra(size: int, seed: int) -> None:
     game, static = rows.engine.games[0], rows.static[0]
     board = [x * SIZE + y for x in range(size) for y in range(size)]
     for player in range(2):
-        cases = [
-            (static.ice_price[player], {c: CLEAR * int(game.rubble[c]) for c in board if game.ice[c]}),
-            (static.ore_price[player], {c: CLEAR * int(game.rubble[c]) for c in board if game.ore[c]}),
-        ]
-        for f in range(int(game.factory_count)):
-            if game.factory_owner[f] == player:
-                cases.append((static.home_price[f], {c: 0 for c in board if game.factory_at[c] == f}))
-        assert len(cases) > 3
-        for price, goals in cases:
-            wanted = dijkstra(game, player, size, goals)
-            assert all(int(price[c]) == wanted.get(c, NO_WAY) for c in board)
+        own = [f for f in range(int(game.factory_count)) if game.factory_owner[f] == player]
+        assert own
+        for f in own:
+            wanted = dijkstra(game, player, size, {c: 0 for c in board if game.factory_at[c] == f})
+            assert all(int(static.home_price[f][c]) == wanted.get(c, NO_WAY) for c in board)
+            for resource, listed in ((game.ice, static.ice_near[f]), (game.ore, static.ore_near[f])):
+                costs = sorted(wanted.get(c, NO_WAY) + CLEAR * int(game.rubble[c]) for c in board if resource[c])[:NEAREST]
+                found = [wanted[int(c)] + CLEAR * int(game.rubble[c]) for c in listed if c >= 0]
+                assert found == [cost for cost in costs if cost < NO_WAY] and all(resource[c] for c in listed if c >= 0)
 
 
 def test_the_best_direction_leads_to_the_goal_for_the_price() -> None:
@@ -76,7 +72,7 @@ def test_the_best_direction_leads_to_the_goal_for_the_price() -> None:
     for player in range(2):
         r = player * MAX_ROBOTS + int(np.flatnonzero(game.robot_alive[player * MAX_ROBOTS :])[0])
         own = [f for f in range(int(game.factory_count)) if game.factory_owner[f] == player]
-        for price in (static.ice_price[player], static.ore_price[player], static.home_price[own[0]]):
+        for price in static.home_price[own]:
             for _ in range(10):
                 cell = int(rng.integers(48)) * SIZE + int(rng.integers(48))
                 if enter(game, player, cell) == NO_WAY:
@@ -91,9 +87,7 @@ def test_the_best_direction_leads_to_the_goal_for_the_price() -> None:
                     cell = dict(around(cell, 48))[1 + int(rng.choice(np.flatnonzero(row[:4] == 1)))]
                     paid += enter(game, player, cell)
                     walked += 1
-                    if said == paid + int(price[cell]) and price is not static.home_price[own[0]] and (game.ice[cell] or game.ore[cell]):
-                        break
-                assert said == paid + int(price[cell])
+                assert said == paid and int(price[cell]) == 0
     assert walked > 200
 
 
@@ -109,3 +103,30 @@ def test_a_way_shows_the_power_left_at_its_end() -> None:
         cost = int(rows.static[0].home_price[int(game.robot_home[r])][int(game.robot_cell[r])]) / (1 if heavy else 20)
         wanted = max((int(game.robot_power[r]) - cost) / (3000 if heavy else 150), -1)
         assert rows.obs.feature[i, at] == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("resource", ["ice", "ore"])
+def test_robots_are_shown_the_nearest_source_that_is_free(resource: str) -> None:
+    """By brute force over those listed for its home; never one where a friend stands."""
+    rng = np.random.default_rng(9)
+    pair = started(GameConfig.for_map_size(48), 7, rng, lambda env, rng: streams.prepare_robots(env, rng, 30, area=48))
+    rows, game = Rows(pair, EVERYTHING), pair.game
+    sources = np.flatnonzero(game[resource])
+    names = [f"{resource}_dx", f"{resource}_dy", f"{resource}_distance"]
+    occupied = 0
+    for i in np.flatnonzero(rows.obs.kind > 0):
+        player, cell = int(rows.obs.side[i]) % 2, int(rows.obs.cell[i])
+        home = int(game.robot_home[player * MAX_ROBOTS + int(rows.obs.slot[i]) - MAX_FACTORIES])
+        price = rows.static[0].home_price[home]
+        costs = {}
+        for near in map(int, sources):
+            other = int(game.robot_at[near])
+            free = other < 0 or near == cell or other // MAX_ROBOTS != player
+            occupied += not free
+            steps = abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE)
+            if free and int(near) in rows.static[0][f"{resource}_near"][home]:
+                costs[near] = STEP * steps + int(price[near]) + CLEAR * int(game.rubble[near])
+        dx, dy, distance = (rows.obs.feature[i, ROBOT_NAMES.index(name)] for name in names)
+        shown = [n for n in costs if (n // SIZE - cell // SIZE) / 16 == dx and (n % SIZE - cell % SIZE) / 16 == dy and distance < 2]
+        assert shown and costs[shown[0]] == min(costs.values())
+    assert occupied > 5

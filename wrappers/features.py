@@ -16,7 +16,7 @@ from engine.jit import jit
 from engine.state import DX, DY, ICE, METAL, ORE, WATER
 from wrappers.action import BUILD_LIGHT, MOVE_BIT
 from wrappers.masks import wall_distance
-from wrappers.routes import NO_WAY, STEP
+from wrappers.routes import CLEAR, NO_WAY, STEP
 
 CROP = 2  # the crop shows 5 x 5 cells
 NEAR = 3  # robots are counted in 7 x 7 cells
@@ -39,7 +39,7 @@ _BODY = (
 )
 _AROUND = (
     ["foe_near", "foe_dx", "foe_dy", "foe_heavy", "foe_weaker"]
-    + ["friends_near", "foes_near", "ice_taken", "ore_taken"]
+    + ["friends_near", "foes_near"]
     + [f"{which}_{what}" for which in ("factory", "home") for what in ("water", "ice", "metal", "power")]
     + ["home_alive", "home_is_nearest"]
 )
@@ -48,8 +48,8 @@ _ROBOT_MASK = ["may_move", "may_transfer", "may_pickup", "may_dig", "may_up", "m
 ROBOT_NAMES = (
     _BODY
     + [f"{target}_{part}" for target in _TARGETS for part in _TARGET]
-    + [f"way_{target}_{part}" for target in ("ice", "ore", "home") for part in (*_DIRECTIONS, "length", "power_after")]
-    + [f"way_rubble_{direction}" for direction in _DIRECTIONS]
+    + [f"way_{target}_{direction}" for target in ("ice", "ore", "rubble", "home") for direction in _DIRECTIONS]
+    + ["way_home_length", "way_home_power_after"]
     + _AROUND
     + _ROBOT_MASK
     + [f"crop_{plane}[{dx},{dy}]" for plane in _CROP for dx, dy in _OFFSETS]
@@ -168,6 +168,25 @@ def next_rubble(robot_at, cells, count, player, r, cell):
 
 
 @jit
+def next_source(game, cells, price, player, r, cell):
+    """Of the ice or ore around a factory, `cells [NEAREST]`, what is the shortest way for robot `r` there and home again, clearing it
+    included; -1 if there is none. Where another robot of the side stands is left to it."""
+    x = cell // SIZE
+    y = cell % SIZE
+    best = -1
+    least = 1 << 30
+    for i in range(len(cells)):
+        near = int(cells[i])
+        if near < 0:
+            break
+        cost = STEP * (abs(near // SIZE - x) + abs(near % SIZE - y)) + int(price[near]) + CLEAR * int(game.rubble[near])
+        if cost < least and not taken(game.robot_at, near, player, r):
+            least = cost
+            best = near
+    return best
+
+
+@jit
 def nearest_factory(factory_cell, numbers, count, cell):
     """The first of the nearest of `numbers[:count]`, by the distance to its walls; -1 if there is none."""
     best = -1
@@ -233,7 +252,7 @@ def rate_directions(row, k):
 
 @jit
 def write_way(game, rules, price, r, row, k):
-    """The cheapest way of robot `r` to where `price [CELLS]` leads (`wrappers.routes`): the four directions, its length (in steps over
+    """The cheapest way of robot `r` home, by `price [CELLS]` (`wrappers.routes`): the four directions, its length (in steps over
     flat ground that cost as much) and the power left at its end; zeros if there is none."""
     cell = int(game.robot_cell[r])
     heavy = int(game.robot_heavy[r])
@@ -419,36 +438,37 @@ def write_robot(game, rules, static, numbers, own, enemy, work, works, player, r
     heavy = int(game.robot_heavy[r])
     factory_cell = game.factory_cell
     k = write_body(game, rules, player, r, cell, heavy, row, 0)
-    ice = int(static.ice_cell[cell])
-    ore = int(static.ore_cell[cell])
     near = nearest_factory(factory_cell, numbers[0], own, cell)
     home = int(game.robot_home[r])
+    home_alive = home >= 0 and game.factory_alive[home] == 1
+    goal = home if home_alive else near
+    ice = int(static.ice_cell[cell])
+    ore = int(static.ore_cell[cell])
+    if goal >= 0:
+        ice = next_source(game, static.ice_near[goal], static.home_price[goal], player, r, cell)
+        ore = next_source(game, static.ore_near[goal], static.home_price[goal], player, r, cell)
     foe_factory = nearest_factory(factory_cell, numbers[1], enemy, cell)
     k = write_target(row, k, cell, ice)
     k = write_target(row, k, cell, ore)
     k = write_target(row, k, cell, wall_cell(cell, int(factory_cell[near])) if near >= 0 else -1)
-    home_alive = home >= 0 and game.factory_alive[home] == 1
     k = write_target(row, k, cell, wall_cell(cell, int(factory_cell[home])) if home_alive else -1)
     k = write_target(row, k, cell, wall_cell(cell, int(factory_cell[foe_factory])) if foe_factory >= 0 else -1)
     slot = int(game.factory_slot[home]) if home_alive else 0
     rubble = next_rubble(game.robot_at, work[slot], int(works[slot]), player, r, cell) if home_alive else -1
     k = write_target(row, k, cell, rubble)
-    k = write_way(game, rules, static.ice_price[player], r, row, k)
-    k = write_way(game, rules, static.ore_price[player], r, row, k)
-    goal = home if home_alive else near
+    k = write_steps(game, rules, r, ice, row, k)
+    k = write_steps(game, rules, r, ore, row, k)
+    k = write_steps(game, rules, r, rubble, row, k)
     if goal >= 0:
         k = write_way(game, rules, static.home_price[goal], r, row, k)
     else:
         row[k : k + 6] = 0
         k += 6
-    k = write_steps(game, rules, r, rubble, row, k)
     friends, foes, foe = look_around(game, rules, player, r, cell, row, ROBOT_WIDTH - 8 * CROP_CELLS)
     k = write_foe(game, r, foe, cell, row, k)
     row[k] = friends / 8
     row[k + 1] = foes / 8
-    row[k + 2] = taken(game.robot_at, ice, player, r)
-    row[k + 3] = taken(game.robot_at, ore, player, r)
-    k = write_stock(game, near, row, k + 4)
+    k = write_stock(game, near, row, k + 2)
     k = write_stock(game, home, row, k)
     row[k] = home_alive
     row[k + 1] = home_alive and home == near

@@ -25,7 +25,7 @@ from wrappers.features import (
     write_robot,
 )
 from wrappers.masks import count_robots, factory_mask, robot_mask
-from wrappers.routes import write_enter_costs, write_home_prices, write_resource_prices
+from wrappers.routes import NEAREST, list_nearest, write_enter_costs, write_home_prices
 
 GRID = 16  # planes are GRID x GRID whatever the map size, unless asked for finer
 _STOCKS = ("water", "metal", "ice", "ore", "power", "robot_power", "cargo_ice", "cargo_ore")
@@ -41,15 +41,15 @@ _PAIRS = ("lichen", "factory", "light", "heavy")
 PLANE_NAMES = ["rubble", "ice", "ore", "off_map", *(f"{side}_{name}" for name in _PAIRS for side in ("own", "enemy"))]
 PLANES, SCALARS = len(PLANE_NAMES), len(SCALAR_NAMES)
 
-# maps of a game made once its factories stand: from every cell the nearest cell of ice and of ore, or -1; what the way to ice, to ore
-# (of each player, who may not enter the other's factories) and to each factory of its owner costs (`wrappers.routes`)
+# maps of a game made once its factories stand: from every cell the nearest cell of ice and of ore, or -1; for each factory what the way
+# home costs from every cell, and the cells of ice and of ore nearest to it (`wrappers.routes`)
 STATIC_DTYPE = np.dtype(
     [
         ("ice_cell", np.int16, (CELLS,)),
         ("ore_cell", np.int16, (CELLS,)),
-        ("ice_price", np.int16, (2, CELLS)),
-        ("ore_price", np.int16, (2, CELLS)),
         ("home_price", np.int16, (FACTORIES, CELLS)),
+        ("ice_near", np.int16, (FACTORIES, NEAREST)),
+        ("ore_near", np.int16, (FACTORIES, NEAREST)),
     ],
     align=True,
 )
@@ -163,11 +163,11 @@ def write_static(game, rules, static):
     enter = np.zeros(CELLS, np.int16)
     for player in range(2):
         write_enter_costs(game, size, player, enter)
-        write_resource_prices(game, size, game.ice, enter, static.ice_price[player])
-        write_resource_prices(game, size, game.ore, enter, static.ore_price[player])
         for f in range(game.factory_count):
             if game.factory_owner[f] == player:
                 write_home_prices(game, size, f, enter, static.home_price[f])
+                list_nearest(game, size, game.ice, static.home_price[f], static.ice_near[f])
+                list_nearest(game, size, game.ore, static.home_price[f], static.ore_near[f])
 
 
 @jit

@@ -1,4 +1,4 @@
-"""Ways over the board: what it costs to walk from every cell to the nearest ice, the nearest ore, and each factory.
+"""Ways over the board: what it costs to walk from every cell home to each factory, and which ice and ore lie nearest to each.
 
 Costs are power of a heavy robot; a light one pays a twentieth of it, up to rounding, so the cheapest ways are the same. They
 are made once, when the factories stand, and hold for the whole game: robots clear rubble, which makes ways a little
@@ -7,6 +7,8 @@ cheaper, and a factory that falls leaves a detour behind.
 
 from __future__ import annotations
 
+import numpy as np
+
 from engine.config import SIZE
 from engine.jit import jit
 from engine.state import DX, DY
@@ -14,6 +16,7 @@ from engine.state import DX, DY
 STEP, RUBBLE = 20, 1  # power for a heavy robot to enter a cell, and for each unit of rubble there
 CLEAR = 3  # power for each unit of rubble to clear the cell before it can be dug: 60 for 20 units
 NO_WAY = 30_000  # more than any way costs
+NEAREST = 16  # cells of ice and of ore that are listed for each factory
 
 
 @jit
@@ -55,15 +58,6 @@ def write_enter_costs(game, size, player, enter):
 
 
 @jit
-def write_resource_prices(game, size, resource, enter, price):
-    """`price [CELLS]` of the way to a cell of `resource [CELLS]`, clearing it included."""
-    for x in range(size):
-        for cell in range(x * SIZE, x * SIZE + size):
-            price[cell] = CLEAR * int(game.rubble[cell]) if resource[cell] else NO_WAY
-    spread_prices(price, enter, size)
-
-
-@jit
 def write_home_prices(game, size, f, enter, price):
     """`price [CELLS]` of the way to the walls of factory `f`."""
     price[:] = NO_WAY
@@ -72,3 +66,27 @@ def write_home_prices(game, size, f, enter, price):
         for dy in range(-1, 2):
             price[centre + dx * SIZE + dy] = 0
     spread_prices(price, enter, size)
+
+
+@jit
+def list_nearest(game, size, resource, price, cells):
+    """The cells of `resource [CELLS]` from which the way home by `price [CELLS]` is cheapest, clearing the cell included.
+
+    Written to `cells [NEAREST]`, cheapest first, -1 behind the last.
+    """
+    cost = np.full(NEAREST, NO_WAY, np.int32)
+    cells[:] = -1
+    for x in range(size):
+        for cell in range(x * SIZE, x * SIZE + size):
+            if not resource[cell]:
+                continue
+            here = int(price[cell]) + CLEAR * int(game.rubble[cell])
+            i = NEAREST - 1
+            if here >= cost[i]:
+                continue
+            while i > 0 and cost[i - 1] > here:
+                cost[i] = cost[i - 1]
+                cells[i] = cells[i - 1]
+                i -= 1
+            cost[i] = here
+            cells[i] = cell
