@@ -215,7 +215,8 @@ class QLearner:
             self.topology.after_backward()
         if config.net.sharing == "separate":
             clip_by_net(self.agent, self.task.agents, config.max_grad_norm)
-            nn.utils.clip_grad_norm_(self.mixer.parameters(), config.max_grad_norm)
+            if config.algo == "qmix":
+                nn.utils.clip_grad_norm_(self.mixer.parameters(), config.max_grad_norm)
         else:
             nn.utils.clip_grad_norm_(self.online.parameters(), config.max_grad_norm)
         self.optimizer.step()

@@ -16,6 +16,8 @@ from agent.backbones import linear_flops
 from agent.layers import linear
 from training.value_based.nets import layer_flops
 
+# Weights as large as torch's own: what a hypernetwork makes are weights in turn, and large ones learn far more slowly.
+GAIN = 3**-0.5
 ALGORITHMS = ("iql", "vdn", "qmix")
 
 
@@ -53,12 +55,12 @@ class Monotonic(nn.Module):
         super().__init__()
         self.seats, self.embed = seats, embed
 
-        def two(outputs: int) -> nn.Sequential:
-            return nn.Sequential(linear(states, hypernet), nn.ReLU(), linear(hypernet, outputs, 1.0))
+        def two(hidden: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(linear(states, hidden, GAIN), nn.ReLU(), linear(hidden, outputs, GAIN))
 
-        self.first, self.second = two(seats * embed), two(embed)
-        self.shift = linear(states, embed, 1.0)
-        self.value = nn.Sequential(linear(states, embed), nn.ReLU(), linear(embed, 1, 1.0))
+        self.first, self.second = two(hypernet, seats * embed), two(hypernet, embed)
+        self.shift = linear(states, embed, GAIN)
+        self.value = two(embed, 1)
 
     def forward(self, q: Tensor, state: Tensor) -> Tensor:
         weight = self.first(state).abs().unflatten(-1, (self.seats, self.embed))
