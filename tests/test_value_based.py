@@ -142,9 +142,10 @@ def test_entities_of_few_kinds_are_mixed_as_if_each_had_its_kinds_weights():
     q, state = rand(5), rand(2, 6)
     mixer = Monotonic(3, 6, 4, 8)
     weight = mixer.first(state).abs().view(2, 3, 4)
-    hidden = torch.nn.functional.elu(
-        torch.stack([sum(q[i] * weight[t, kind[i]] for i in range(5) if team[i] == t) for t in (0, 1)]) + mixer.shift(state)
-    )
+    summed = torch.zeros(2, 4)
+    for i in range(5):
+        summed[team[i]] += q[i] * weight[team[i], kind[i]]
+    hidden = torch.nn.functional.elu(summed + mixer.shift(state))
     expected = (hidden * mixer.second(state).abs()).sum(1, keepdim=True) + mixer.value(state)
     assert torch.allclose(mixer(by_seat(q, kind, team, 2, 3), state), expected, atol=1e-6)
 
@@ -268,7 +269,7 @@ def test_double_q_judges_the_learning_networks_choice():
         for p in learner.target.parameters():
             p.add_(0.1 * torch.randn(p.shape))
     args = batch["obs"], torch.cat([torch.full((1, 4, 3), -1), batch["action"].long()])
-    online, target = (nets[0](*args, nets[0].start(4))[0] for nets in (learner.online, learner.target))
+    online, target = (nets.agent(*args, nets.agent.start(4))[0] for nets in (learner.online, learner.target))
     value = learner.next_value(*args, batch["legal"], batch["state"], online)
     assert torch.equal(value, target[1:].gather(-1, online[1:].argmax(-1, keepdim=True))[..., 0])
     assert (value <= target[1:].amax(-1)).all() and (value < target[1:].amax(-1)).any()
@@ -340,11 +341,15 @@ def talking(sharing: str = "separate", messages: str = "learned") -> QConfig:
     return dataclasses.replace(TINY, algo="iql", net=NetConfig(hidden=8, sharing=sharing, messages=messages, message=3))
 
 
+def speaker(nets: AgentNets) -> torch.nn.Module:
+    assert nets.message_net is not None
+    return nets.message_net
+
+
 def message_gradient(learner: QLearner) -> list[torch.Tensor]:
     learner.online.zero_grad()
     learner.loss(learner.replay.batch(np.arange(4))).backward()
-    assert learner.agent.message_net is not None
-    return [p.grad for p in learner.agent.message_net.parameters() if p.grad is not None]
+    return [p.grad for p in speaker(learner.agent).parameters() if p.grad is not None]
 
 
 def test_without_the_own_message_the_message_net_learns_nothing():
@@ -375,12 +380,11 @@ def test_hearing_is_in_fixed_order_and_frozen_messages_stay():
     said = own[0, 0, :, 0]
     assert others[0, 0].tolist() == [[said[1], said[2]], [said[0], said[2]], [said[0], said[1]]]
     learner = filled(talking(messages="frozen"))
-    before = copy.deepcopy(learner.agent.message_net)
+    before = copy.deepcopy(speaker(learner.agent))
     for _ in range(3):
         learner.update()
-    assert before is not None and learner.agent.message_net is not None
-    for one, other, target in zip(before.parameters(), learner.agent.message_net.parameters(), learner.target[0].message_net.parameters()):
-        assert torch.equal(one, other) and torch.equal(one, target)
+    for nets in (learner.agent, learner.target.agent):
+        assert all(map(torch.equal, before.parameters(), speaker(nets).parameters()))
 
 
 def test_messages_of_the_next_step_come_from_the_target_nets():
@@ -392,7 +396,7 @@ def test_messages_of_the_next_step_come_from_the_target_nets():
             p.add_(1.0)
     assert torch.equal(before, learner.differences(batch)[1])
     with torch.no_grad():
-        for p in learner.target[0].message_net.parameters():
+        for p in speaker(learner.target.agent).parameters():
             p.add_(1.0)
     assert not torch.allclose(before, learner.differences(batch)[1])
 
@@ -419,7 +423,7 @@ def second_step_values(learner: QLearner) -> torch.Tensor:
     with torch.no_grad():
         q, _ = learner.agent(obs, last, learner.agent.start(1))
         q = q[1, 0]
-        return torch.stack([torch.cat([learner.mixer(torch.stack([q[0, i], q[1, j]]), other) for j in range(2)]) for i in range(2)])
+        return torch.stack([learner.mixer(torch.stack([q[0, i], q[1, j]]), other) for i in range(2) for j in range(2)]).view(2, 2)
 
 
 def test_qmix_finds_the_best_of_the_two_step_game_and_vdn_the_best_that_a_sum_can_say():

@@ -24,7 +24,7 @@ from agent.sparse import SparseConfig, sparsify
 from training.tasks import make_task
 from training.tasks.learn import EVALUATION_SEED
 from training.train import TrainingError
-from training.value_based.mixers import ALGORITHMS, make_mixer
+from training.value_based.mixers import ALGORITHMS, Mixer, make_mixer
 from training.value_based.nets import AgentNets, NetConfig, clip_by_net, finite, parameter_count
 from training.value_based.replay import EpisodeReplay
 from training.value_based.targets import epsilon_at, greedy_action, lambda_returns, masked_max, soft_mellowmax
@@ -113,6 +113,14 @@ MAST = {"mellow": True, "lam": 0.6, "lam_start": 0.375, "recent": 100, "recent_b
 """What MAST adds to it."""
 
 
+class Team(nn.Module):
+    """All that learns: the agents and the mixer, one network to a topology."""
+
+    def __init__(self, agent: AgentNets, mixer: Mixer):
+        super().__init__()
+        self.agent, self.mixer = agent, mixer
+
+
 class QLearner:
     """A task, the networks and their training. `run` is the loop; everything it does is deterministic at a seed."""
 
@@ -123,7 +131,7 @@ class QLearner:
         task = self.task = make_task(config.task, config.envs, config.seed, **config.options)
         self.agent = AgentNets(task.agents, task.features, task.actions, config.net)
         self.mixer = make_mixer(config.algo, task.agents, task.states, config.embed, config.hypernet)
-        self.online = nn.ModuleList([self.agent, self.mixer])
+        self.online = Team(self.agent, self.mixer)
         self.topology = None
         if config.sparsity > 0.0:
             self.topology = sparsify(self.online, config.sparsity, SparseConfig(**config.sparse), config.seed)
@@ -253,11 +261,10 @@ class QLearner:
         action = batch["action"].long()
         steps, teams, agents = action.shape
         last_action = torch.cat([torch.full((1, teams, agents), -1), action])
-        agent, mixer = self.online
-        q_values, _ = agent(obs, last_action, agent.start(teams))
+        q_values, _ = self.agent(obs, last_action, self.agent.start(teams))
         alive = legal.any(-1)  # [T + 1, B, N]
         chosen = q_values[:-1].gather(-1, action[..., None])[..., 0] * alive[:-1]
-        chosen = mixer(chosen, state[:-1])
+        chosen = self.mixer(chosen, state[:-1])
         with torch.no_grad():
             value = self.next_value(obs, last_action, legal, state, q_values.detach())
             if config.algo == "iql":
@@ -275,7 +282,7 @@ class QLearner:
     def next_value(self, obs: Tensor, last_action: Tensor, legal: Tensor, state: Tensor, online_q: Tensor) -> Tensor:
         """`V_{t+1} [T, B, K]` by the target networks, message nets and mixer included."""
         config = self.config
-        agent, mixer = self.target
+        agent, mixer = self.target.agent, self.target.mixer
         q_values, _ = agent(obs, last_action, agent.start(obs.shape[1]))
         q_values, legal = q_values[1:], legal[1:]
         if config.mellow:

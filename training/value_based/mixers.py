@@ -72,7 +72,10 @@ class Monotonic(nn.Module):
         return layer_flops(self) + linear_flops(self.seats, self.embed) + linear_flops(self.embed, 1)
 
 
-def make_mixer(algo: str, seats: int, states: int, embed: int, hypernet: int) -> Independent | Sum | Monotonic:
+Mixer = Independent | Sum | Monotonic
+
+
+def make_mixer(algo: str, seats: int, states: int, embed: int, hypernet: int) -> Mixer:
     """By the algorithm's name. Raises `ValueError` for another."""
     if algo == "iql":
         return Independent()
