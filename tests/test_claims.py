@@ -171,8 +171,8 @@ def test_q_learning_experiments_run_by_the_same_code(monkeypatch, tmp_path, caps
     assert claims.Mast().seeds == (1, 2, 3, 4, 5)
     asked = []
     monkeypatch.setattr("training.claims.reproduce", lambda name, options: asked.append((name, options.seeds)) or [])
-    claims.communication(claims.Communication())
-    claims.communication(claims.Communication(algo="iql"))
+    claims.reproduce_communication(claims.Communication())
+    claims.reproduce_communication(claims.Communication(algo="iql"))
     assert asked == [("communication", (1, 2, 3)), ("communication_iql", (1, 2, 3, 4, 5))]
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from training.claims.experiment import NAMES, Options, reproduce
 
-__all__ = ["NAMES", "Communication", "Mast", "Options", "communication", "reproduce"]
+__all__ = ["NAMES", "Communication", "Mast", "Options", "reproduce", "reproduce_communication"]
 FIVE = (1, 2, 3, 4, 5)
 
 
@@ -35,7 +35,7 @@ class Communication(Options):
     """Seeds of every row (default: 1 2 3, with iql 1 2 3 4 5)."""
 
 
-def communication(options: Communication) -> list[Path]:
+def reproduce_communication(options: Communication) -> list[Path]:
     """Fully independent communication, by one learner or the other."""
     seeds = options.seeds or (FIVE if options.algo == "iql" else Options.seeds)
     return reproduce("communication" + "_iql" * (options.algo == "iql"), dataclasses.replace(options, seeds=seeds))

@@ -21,14 +21,14 @@ CUE: dict[str, Any] = {
     "epsilon_steps": 30_000,
     "envs": 64,
     "updates_per_episode": 1 / 64,
-    "batch": 256,
+    "batch": 128,
     "eval_episodes": 256,
 }
 HUNT: dict[str, Any] = {
     "task": "predator_prey",
     "options": {"horizon": 50, "lone_attempt": -0.25},
-    "env_steps": 32_000,
-    "epsilon_steps": 16_000,
+    "env_steps": 20_000,
+    "epsilon_steps": 8_000,
     "gamma": 0.97,
     "reward_scale": 0.2,
 }
@@ -145,7 +145,7 @@ def about() -> str:
         "step an episode, epsilon from 1 to 0.05, target copy every 200 steps. *Independent* agents share no parameter, hear the others "
         "detached and themselves attached; *shared* ones are one network that is told the seat and learns through what it hears. "
         "The *frozen* control, messages of random nets that never learn, is not in the paper. Two tasks of 4 agents: `cue`, where "
-        f"without messages {alone():.3f} is the best there is and with them 1 (an episode is one step, so batches are 256, and one "
+        f"without messages {alone():.3f} is the best there is and with them 1 (an episode is one step, so batches are 128, and one "
         "gradient step comes every 64 episodes); and the paper's predator-prey with a lone attempt at 0.25 in place of 0.75 and 50 "
         "steps in place of 100, so that something is learned in runs this short."
     )
