@@ -186,9 +186,9 @@ def compare(setting: Setting) -> dict[str, list[dict[str, list[float]]]]:
 
 
 def figures(found: dict[str, list[dict[str, list[float]]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of both sides, by seed: the return at the end (mean of the last three evaluations), and over the whole run."""
+    """Of both sides, by seed: the return at the end (mean of the last three evaluations), and over the whole run but its start."""
     return {
-        name: (np.array([np.mean(c["return"][-3:]) for c in curves]), np.array([np.mean(c["return"]) for c in curves]))
+        name: (np.array([np.mean(c["return"][-3:]) for c in curves]), np.array([np.mean(c["return"][1:]) for c in curves]))
         for name, curves in found.items()
     }
 

@@ -21,7 +21,7 @@ PARTS = {  # what MAST is without each of its parts
     "dual": ("dual buffers", {"recent": 0, "recent_batch": 0}),
 }
 AGENTS, FEATURES, ACTIONS, STATES = 3, 18, 5, 18  # of spread
-DENSE = QConfig(task="spread", algo="qmix", env_steps=40_000, epsilon_steps=15_000, reward_scale=0.2, net=NetConfig(hidden=64))
+DENSE = QConfig(task="spread", algo="qmix", env_steps=36_000, epsilon_steps=12_000, reward_scale=0.2, net=NetConfig(hidden=64))
 
 
 def parameters(hidden: int, embed: int, hypernet: int) -> tuple[int, int]:
