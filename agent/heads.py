@@ -85,13 +85,15 @@ class Distribution:
         mask: [M] int64, legal actions as bits.
         amounts: [LEVELS] bool, the amounts on offer.
         free: whether each factor ever has more than one legal choice; one that has not costs nothing.
+        greedy: `sample` always takes the best.
     """
 
-    def __init__(self, logits: Tensor, mask: Tensor, amounts: Tensor, free: tuple = (True,) * FACTORS):
+    def __init__(self, logits: Tensor, mask: Tensor, amounts: Tensor, free: tuple = (True,) * FACTORS, greedy: bool = False):
         self.logits = logits.float()
         self.mask = mask
         self.amounts = amounts
         self.free = free
+        self.greedy = greedy
 
     def factor(self, index: int, action: Tensor) -> tuple:
         """Logits [M, n] and legality [M, n] of factor `index`, given the factors before it in `action [M, 4]`."""
@@ -136,7 +138,7 @@ class Distribution:
                 continue
             log_p = _masked_log_softmax(logits, allowed)
             score = log_p
-            if not greedy:
+            if not (greedy or self.greedy):
                 # Gumbel trick: the argmax of log p + Gumbel noise is a sample of p
                 noise = torch.rand(log_p.shape, generator=generator, device=device).clamp_min(1e-20)
                 score = log_p - torch.log(-torch.log(noise))

@@ -52,6 +52,8 @@ class PolicyConfig:
     """Residual blocks of the pixel trunk."""
     sparsity: float = 0.0
     """Share of absent weights in the linear layers of extractor and backbone (dynamic sparse training); 0 is dense."""
+    greedy: bool = False
+    """Always take the best action: the logits are advantages of Q-values. Set by value-based training (--algo)."""
     dense: DenseConfig = field(default_factory=DenseConfig)
     bun: BUNConfig = field(default_factory=BUNConfig)
     communication: CommunicationConfig = field(default_factory=CommunicationConfig)
@@ -179,7 +181,7 @@ class Policy(nn.Module):
 
     def distribution(self, logits: Tensor, mask: Tensor) -> Distribution:
         """What the policy may choose for rows with these logits and mask bits."""
-        return Distribution(logits, mask, self.amounts, self.free)
+        return Distribution(logits, mask, self.amounts, self.free, self.config.greedy)
 
     def batch(self, obs: Any) -> Batch:
         """An `Observation` as tensors, sharing its memory where the types allow."""

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import main
-from training.claims import NAMES, Options, reproduce
+from training import claims
+from training.claims import NAMES, Options, mast, reproduce
 from training.claims.adaps import purity
 from training.claims.bun import recall_precision, relative_loss
-from training.claims.experiment import Claim, Experiment, Row, Verdict, ahead, find, gain, jobs_of, keeps, report
+from training.claims.experiment import VARIANTS, Claim, Experiment, Row, Verdict, ahead, find, gain, jobs_of, keeps, report
 from training.claims.sparse import DENSE, LEVELS, parameters, small_width
 from training.tasks.learn import LearnConfig, Learner
+from training.value_based.learn import QLearner
 
 TINY = LearnConfig(task="cue", width=16, env_steps=256, envs=16, rollout_steps=8, epochs=1, minibatches=2, evaluations=2, eval_episodes=8)
 
@@ -68,11 +70,12 @@ def test_a_run_of_other_settings_is_not_taken_for_this_one(tiny, tmp_path):
     assert reproduce("sparse", dataclasses.replace(options, scale=0.5, report_only=True))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *VARIANTS])
 def test_every_row_can_be_built_and_every_claim_names_rows_that_there_are(name):
     experiment = find(name)
     for row in experiment.rows.values():
-        Learner(dataclasses.replace(row.config, envs=4, minibatches=1))
+        small = {"envs": 4, "minibatches": 1} if experiment.learner is Learner else {"envs": 4}
+        experiment.learner(dataclasses.replace(row.config, **small))
     for claim in experiment.claims:
         assert claim.needs and set(claim.needs) <= set(experiment.rows), claim.text
     assert {row for rows in experiment.panels.values() for row in rows} <= set(experiment.rows)
@@ -143,12 +146,42 @@ def test_the_small_dense_policy_is_as_large_as_the_sparse_one():
         assert small == parameters(narrow) and abs(small / sparse - 1) < 0.05
 
 
+def test_the_small_dense_learner_is_as_large_as_the_sparse_one_and_all_layers_are_counted():
+    assert QLearner(mast.DENSE).stats()["parameters"] == sum(mast.parameters(64, 32, 64))
+    for percent in mast.LEVELS:
+        small = QLearner(mast.small(percent)).stats()["parameters"]
+        sparse = QLearner(mast.EXPERIMENT.rows[f"mast_{percent}"].config).stats()["parameters"]
+        assert abs(small / sparse - 1) < 0.06
+
+
+def test_q_learning_experiments_run_by_the_same_code(monkeypatch, tmp_path, capsys):
+    """Two rows of each cut down, by the commands that users type."""
+    tiny_q = {"env_steps": 100, "envs": 4, "batch": 4, "recent": 0, "recent_batch": 0, "evaluations": 1, "eval_episodes": 4}
+    for module, words in (("mast", ["mast"]), ("communication_iql", ["communication", "--algo", "iql"])):
+        found = find(module)
+        rows = {
+            name: row._replace(config=dataclasses.replace(row.config, **tiny_q, options={"horizon": 10} if "hunt" in name else {}))
+            for name, row in list(found.rows.items())[:1] + list(found.rows.items())[-1:]
+        }
+        monkeypatch.setattr(f"training.claims.{module}.EXPERIMENT", found._replace(rows=rows))
+        folders = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path), "--jobs", "1"]
+        assert main.main(["reproduce", *words, *folders, "--seeds", "1"]) == 0
+        page = (tmp_path / f"{module}.md").read_text()
+        assert f"python main.py reproduce {' '.join(words)} --seeds 1" in page and "FLOPs of learning" in page and "actions greedy" in page
+    assert claims.Mast().seeds == (1, 2, 3, 4, 5)
+    asked = []
+    monkeypatch.setattr("training.claims.reproduce", lambda name, options: asked.append((name, options.seeds)) or [])
+    claims.reproduce_communication(claims.Communication())
+    claims.reproduce_communication(claims.Communication(algo="iql"))
+    assert asked == [("communication", (1, 2, 3)), ("communication_iql", (1, 2, 3, 4, 5))]
+
+
 def test_the_command_line_names_all_experiments(capsys):
     assert main.main(["reproduce", "--help"]) == 0
     said = capsys.readouterr().out.split("one of:")[1]
     assert all(name in said for name in NAMES)
     assert main.main(["reproduce", "poker"]) == 2
-    assert "accepted are magma, backbones, bun, communication, adaps, sparse" in capsys.readouterr().err
+    assert "accepted are magma, backbones, bun, communication, adaps, sparse, mast" in capsys.readouterr().err
     with pytest.raises(ValueError, match="There is no experiment 'poker'"):
         find("poker")
     with pytest.raises(ValueError, match="There is no row 'cue' of bun; accepted are navigation_dense"):

@@ -47,7 +47,8 @@ def test_a_task_has_the_shapes_it_says_and_the_same_course_at_a_seed(name):
     assert task.kinds.shape == (task.agents,)
     once, again, other = (play(name, seed) for seed in (4, 4, 5))
     assert all(np.array_equal(a, b) for a, b in zip(once, again))
-    assert not all(np.array_equal(a, b) for a, b in zip(once, other))
+    without_chance = name == "two_step"
+    assert all(np.array_equal(a, b) for a, b in zip(once, other)) == without_chance
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -309,3 +310,18 @@ def test_wrong_settings_are_told():
         LearnConfig(envs=0)
     with pytest.raises(ValueError, match="width is 8, but without an input layer"):
         Learner(LearnConfig(width=8, input_layer=False))
+
+
+# -------------------------------------------------------------------------------------------------------------- two-step
+
+
+def test_the_two_step_game_pays_what_is_published():
+    """All 16 courses: the first agent's first action chooses the game, the second agent's does not matter."""
+    task = make_task("two_step", 16, 0)
+    first, second = (np.stack(np.divmod(part, 2), 1) for part in (np.arange(16) // 4, np.arange(16) % 4))
+    step = task.step(first)
+    assert not step.reward.any() and not step.done.any() and not step.truncated.any()
+    assert np.array_equal(task.state().argmax(1), 1 + first[:, 0]) and np.array_equal(task.observe()[:, 0], task.observe()[:, 1])
+    step = task.step(second)
+    paid = [7.0 if a[0] == 0 else [[0.0, 1.0], [1.0, 8.0]][b[0]][b[1]] for a, b in zip(first, second)]
+    assert step.reward[:, 0].tolist() == step.reward[:, 1].tolist() == paid and step.done.all()

@@ -111,9 +111,55 @@ class LeagueConfig:
 
 
 @dataclass(frozen=True)
+class QConfig:
+    """Q-learning on the game (`training.value_based.game`), for the algorithms iql, vdn and qmix."""
+
+    num_games: int = 16
+    """Games played side by side, on each rank of torchrun."""
+    rollout_steps: int = 16
+    """Turns of a piece, along which lambda-returns run."""
+    replay: int = 8
+    """Pieces kept, about 15 MB each in memory and 11 MB in a checkpoint."""
+    passes: int = 4
+    """Pieces learned from after each new one: this one, then any of the replay."""
+    minibatches: int = 4
+    """Gradient steps a pass, by (turn, game)."""
+    learning_rate: float = 5e-4
+    gamma: float = 0.99
+    lam: float = 0.8
+    """Of the lambda-returns."""
+    double_q: bool = False
+    """The learning network chooses the next action, the target network judges it."""
+    epsilon_start: float = 1.0
+    epsilon_end: float = 0.05
+    epsilon_steps: int = 8_192
+    """Environment steps until it is reached."""
+    target_interval: int = 16
+    """Passes between copies to the target network."""
+    max_grad_norm: float = 10.0
+    embed: int = 32
+    """Width of QMIX's mixer."""
+    hypernet: int = 64
+    """Width of its hypernetworks."""
+
+    def __post_init__(self) -> None:
+        names = ("num_games", "rollout_steps", "replay", "passes", "minibatches", "epsilon_steps", "target_interval", "embed", "hypernet")
+        for name in names:
+            if getattr(self, name) < 1:
+                raise ValueError(f"q.{name} is {getattr(self, name)}; it must be at least 1.")
+        for name in ("learning_rate", "gamma", "lam", "epsilon_start", "epsilon_end"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"q.{name} is {getattr(self, name)}; accepted are 0 to 1.")
+        if self.minibatches > self.num_games * self.rollout_steps:
+            raise ValueError(f"q.minibatches is {self.minibatches}, more than q.num_games * q.rollout_steps.")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A training run. The defaults train the survival skill on 48x48 maps."""
 
+    algo: Literal["mppo", "iql", "vdn", "qmix"] = "mppo"
+    """mppo: PPO (options ppo). iql, vdn, qmix: Q-learning of each entity, of a side's sum, of a side's mixture (options q)."""
     env_steps: int = 51_200
     """Environment steps in all, those of all ranks of torchrun counted: one turn of one game, both sides deciding."""
     seed: int = 1
@@ -140,6 +186,7 @@ class TrainConfig:
     checkpoint_every: int = 10_240
     """Environment steps between checkpoints."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
+    q: QConfig = field(default_factory=QConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     actions: ActionConfig = field(default_factory=ActionConfig.survival)
     reward: RewardConfig = field(default_factory=RewardConfig)
@@ -165,6 +212,10 @@ class TrainConfig:
                 f"reward.own is {self.reward.own} and switches.own_reward_weight is {self.switches.own_reward_weight}; "
                 "both share rewards over the side, so at most one of them may be below 1."
             )
+        if self.policy.greedy:
+            raise ValueError("policy.greedy is set by the algorithms iql, vdn and qmix; leave it off.")
+        if self.algo in ("vdn", "qmix") and self.grouping != Grouping():
+            raise ValueError(f"algo is {self.algo}, whose groups are the teams, and grouping is {self.grouping}; leave it as it is.")
         self.game()
 
     def game(self) -> GameConfig:

@@ -189,3 +189,15 @@ def check_equal(module: torch.nn.Module) -> str:
         odd = next(r for r, value in enumerate(sums) if value != sums[0])
         raise RanksDiffer(f"The weights of rank {odd} (checksum {sums[odd]}) differ from those of rank 0 ({sums[0]}).")
     return sums[0]
+
+
+def own_state(state: dict[str, Any], policy: torch.nn.Module) -> Any:
+    """This rank's part of a trainer's stored `state`, whose weights are the policy's. Raises `ValueError` if it does not fit."""
+    if len(state["ranks"]) != size():
+        raise ValueError(
+            f"The checkpoint is of a run with {len(state['ranks'])} ranks, this one has {size()}; "
+            "to resume, start as many (torchrun --nproc-per-node)."
+        )
+    if state["weights"] != check_equal(policy):
+        raise ValueError("The policy and the trainer's state of this checkpoint were not saved together.")
+    return state["ranks"][rank()]

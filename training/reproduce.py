@@ -135,4 +135,6 @@ EXPERIMENTS: dict[str, tuple[type, Callable[[Any], list[Path]]]] = {
     "magma": (Magma, magma),
     "backbones": (comparison.Backbones, comparison.backbones),
     **{name: (claims.Options, functools.partial(claims.reproduce, name)) for name in claims.NAMES},
+    "communication": (claims.Communication, claims.reproduce_communication),
+    "mast": (claims.Mast, functools.partial(claims.reproduce, "mast")),
 }

@@ -6,7 +6,7 @@ reused. `Rollout.nbytes` is what they hold; a row costs about 4 bytes a feature 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,14 +32,20 @@ class RowColumns(NamedTuple):
 
 
 class Rollout:
-    """T steps of N games; `begin`, then T times `add` and `outcome`, then `finish`."""
+    """T steps of N games; `begin`, then T times `add` and `outcome`, then `finish`.
 
-    def __init__(self, steps: int, games: int, sizes: dict, device: torch.device, fields: dict[str, int] | None = None) -> None:
-        self.steps, self.games, self.device = steps, games, device
+    With `keep_last` the observation of step T is kept too, so that values can be computed anew (`whole`).
+    """
+
+    def __init__(
+        self, steps: int, games: int, sizes: dict, device: torch.device, fields: dict[str, int] | None = None, keep_last: bool = False
+    ) -> None:
+        self.steps, self.games, self.device, self.keep_last = steps, games, device, keep_last
         self._fields = {name: torch.zeros(steps * 2 * games * 12, width, device=device) for name, width in (fields or {}).items()}
         sides, side = 2 * games, sizes["plane_size"]
-        self.planes = torch.zeros(steps, sides, side * side * sizes["planes"], device=device)
-        self.scalar = torch.zeros(steps, sides, sizes["scalars"], device=device)
+        seen = steps + keep_last
+        self.planes = torch.zeros(seen, sides, side * side * sizes["planes"], device=device)
+        self.scalar = torch.zeros(seen, sides, sizes["scalars"], device=device)
         self.new_game = np.zeros((steps + 1, games), bool)
         self.done = np.zeros((steps, games), bool)
         self.truncated = np.zeros((steps, games), bool)
@@ -115,20 +121,21 @@ class Rollout:
             self._facts[k + 1, first:last] = fact[:rows]
         self.reward[first:last] = 0.0
         self.cut_value[first:last] = 0.0
-        if action is not None and log_prob is not None:
+        if self._step < self.steps or self.keep_last:
             columns.feature[first:last] = batch.feature
             columns.slot[first:last] = batch.slot
             columns.kind[first:last] = batch.kind
             columns.home[first:last] = batch.home
             columns.block[first:last] = batch.block
             columns.mask[first:last] = batch.mask
+            self.planes[self._step] = batch.planes.flatten(1)
+            self._planes_shape = batch.planes.shape[1:]
+            self.scalar[self._step] = batch.scalar
+        if action is not None and log_prob is not None:
             columns.action[first:last] = action
             columns.log_prob[first:last] = log_prob
             for name, column in self._fields.items():
                 column[first:last] = (fields or {})[name]
-            self.planes[self._step] = batch.planes.flatten(1)
-            self._planes_shape = batch.planes.shape[1:]
-            self.scalar[self._step] = batch.scalar
         self._last, self.count = first, last
 
     def outcome(self, reward: np.ndarray, done: np.ndarray, truncated: np.ndarray) -> None:
@@ -201,23 +208,65 @@ class Rollout:
     def minibatch(self, part: Part, pairs: Tensor) -> tuple[Batch, Tensor]:
         """Observation and actions of a minibatch; `pairs` are its (step, game) numbers `step * N + game`."""
         columns = self._columns
-        planes = self.planes.view(self.steps * self.games, -1).index_select(0, pairs).view(-1, *self._planes_shape)
-        scalar = self.scalar.view(self.steps * self.games, -1).index_select(0, pairs).view(-1, self.scalar.shape[2])
-        kind = columns.kind[part.rows]
-        batch = Batch(
-            feature=columns.feature.index_select(0, part.rows),
-            side=part.team_of_row,
-            slot=columns.slot[part.rows],
+        planes = self.planes.view(len(self.planes) * self.games, -1).index_select(0, pairs)
+        scalar = self.scalar.view(len(self.scalar) * self.games, -1).index_select(0, pairs).view(-1, self.scalar.shape[2])
+        return self._batch(part.rows, part.team_of_row, planes, scalar), columns.action[part.rows]
+
+    def whole(self) -> Batch:
+        """All rows of steps 0..T as one batch, whose sides are numbered `step * 2 N + side`; needs `keep_last`."""
+        if not self.keep_last:
+            raise ValueError("The rollout did not keep the observation of its last step; make it with keep_last.")
+        sides = 2 * self.games
+        team = torch.from_numpy(self._facts[0, : self.count] * sides + self._facts[1, : self.count]).to(self.device)
+        rows = torch.arange(self.count, device=self.device)
+        return self._batch(rows, team, self.planes.flatten(0, 1), self.scalar.flatten(0, 1))
+
+    def _batch(self, rows: Tensor, side: Tensor, planes: Tensor, scalar: Tensor) -> Batch:
+        columns = self._columns
+        kind = columns.kind[rows]
+        return Batch(
+            feature=columns.feature.index_select(0, rows),
+            side=side,
+            slot=columns.slot[rows],
             kind=kind,
-            home=columns.home[part.rows],
-            block=columns.block[part.rows],
-            mask=columns.mask[part.rows],
-            planes=planes,
+            home=columns.home[rows],
+            block=columns.block[rows],
+            mask=columns.mask[rows],
+            planes=planes.view(-1, *self._planes_shape),
             scalar=scalar,
             robots=torch.nonzero(kind != 0)[:, 0],
             factories=torch.nonzero(kind == 0)[:, 0],
         )
-        return batch, columns.action[part.rows]
+
+    def state(self) -> dict[str, Any]:
+        """A finished rollout for a checkpoint, without room that is not used; `fields` are not in it."""
+        count = self.count
+        return {
+            "columns": [column[:count] for column in self._columns],
+            "facts": self._facts[:, :count],
+            "rows": [self.reward[:count], self.cut_value[:count]],
+            "steps": [self.new_game, self.done, self.truncated],
+            "seen": [self.planes, self.scalar],
+            "planes_shape": list(self._planes_shape),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Become the rollout that `state` was made of."""
+        self.begin()
+        count = state["facts"].shape[1]
+        self._reserve(count)
+        for column, stored in zip(self._columns, state["columns"]):
+            column[:count] = stored
+        self._facts[:, :count] = state["facts"]
+        for own, stored in zip((self.reward, self.cut_value), state["rows"]):
+            own[:count] = stored
+        for own, stored in zip((self.new_game, self.done, self.truncated), state["steps"]):
+            own[:] = stored
+        for own, stored in zip((self.planes, self.scalar), state["seen"]):
+            own.copy_(stored)
+        self._planes_shape = torch.Size(state["planes_shape"])
+        self.count, self._step = count, self.steps
+        self.acted = self._last = int(np.searchsorted(self._facts[0, :count], self.steps))
 
 
 def join(parts: list[Experience]) -> Experience:

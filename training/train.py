@@ -10,6 +10,7 @@ own (`training.parallel`).
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,23 +65,9 @@ class Trainer:
         seed = parallel.seed_of(config.seed, parallel.rank())
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.shuffle = np.random.default_rng(seed)
-        with parallel.first_here():
-            pool = MapPool(config.game(), range(config.train_maps))
-        sizes = policy_sizes(config.actions, config.policy, config.map_size)
-        self.env = VecEnv(
-            config.game(),
-            config.ppo.num_games,
-            pool,
-            opening,
-            reward=config.reward,
-            actions=config.actions,
-            seed=seed,
-            max_turns=config.max_turns,
-            stagger=config.stagger,
-            grid=sizes["plane_size"],
-            clock=self.clock,
-        )
-        self.policy = Policy(config.policy, sizes).to(self.device)
+        self.policy, sizes = make_policy(config)
+        self.policy.to(self.device)
+        self.env = make_env(config, config.ppo.num_games, sizes, seed, self.clock)
         parallel.share_weights(self.policy)
         self.guide = load_guide(config.ppo, self.policy, self.device)
         if config.compile:
@@ -94,6 +81,11 @@ class Trainer:
         self.env_steps = 0
         self.best_score = -1.0
 
+    @property
+    def iteration_steps(self) -> int:
+        """Environment steps of one iteration, all ranks together."""
+        return self.config.ppo.num_games * self.config.ppo.rollout_steps * parallel.size()
+
     def step_iteration(self) -> dict[str, float]:
         """Collect one rollout and learn from it; returns metrics, the means over all ranks.
 
@@ -101,7 +93,7 @@ class Trainer:
         """
         finished = self.collect()
         metrics = self.learn()
-        self.env_steps += iteration_steps(self.config)
+        self.env_steps += self.iteration_steps
         with self.clock("network"):
             self.policy.between_iterations(min(1.0, self.env_steps / self.config.env_steps), self.optimizer, self.experience)
         metrics.update({f"network/{name}": value for name, value in self.policy.stats().items()})
@@ -252,14 +244,7 @@ class Trainer:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from `state`, made by a run with the same config. Raises `ValueError` for another number of ranks."""
-        if len(state["ranks"]) != parallel.size():
-            raise ValueError(
-                f"The checkpoint is of a run with {len(state['ranks'])} ranks, this one has {parallel.size()}; "
-                "to resume, start as many (torchrun --nproc-per-node)."
-            )
-        own = state["ranks"][parallel.rank()]
-        if state["weights"] != parallel.check_equal(self.policy):
-            raise ValueError("The policy and the trainer's state of this checkpoint were not saved together.")
+        own = parallel.own_state(state, self.policy)
         self.env_steps = state["env_steps"]
         self.best_score = state["best_score"]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -271,9 +256,38 @@ class Trainer:
             self.seats.load_state(own["seats"])
 
 
-def iteration_steps(config: TrainConfig) -> int:
-    """Environment steps of one iteration, all ranks together."""
-    return config.ppo.num_games * config.ppo.rollout_steps * parallel.size()
+def make_policy(config: TrainConfig, greedy: bool = False) -> tuple[Policy, dict[str, Any]]:
+    """A new policy, which always plays its best action if `greedy`, and the sizes that it was built for."""
+    sizes = policy_sizes(config.actions, config.policy, config.map_size)
+    return Policy(dataclasses.replace(config.policy, greedy=greedy), sizes), sizes
+
+
+def make_env(config: TrainConfig, games: int, sizes: dict[str, Any], seed: int, clock: Clock) -> VecEnv:
+    """The games of this rank, on the maps of the run."""
+    with parallel.first_here():
+        pool = MapPool(config.game(), range(config.train_maps))
+    return VecEnv(
+        config.game(),
+        games,
+        pool,
+        opening,
+        reward=config.reward,
+        actions=config.actions,
+        seed=seed,
+        max_turns=config.max_turns,
+        stagger=config.stagger,
+        grid=sizes["plane_size"],
+        clock=clock,
+    )
+
+
+def make_trainer(config: TrainConfig, clock: Clock) -> Any:
+    """The trainer of the run's algorithm."""
+    if config.algo == "mppo":
+        return Trainer(config, clock)
+    from training.value_based.game import QTrainer
+
+    return QTrainer(config, clock)
 
 
 def choose_device(name: str) -> torch.device:
@@ -285,7 +299,7 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", parallel.local_rank())
 
 
-def full_config(trainer: Trainer) -> dict[str, Any]:
+def full_config(trainer: Any) -> dict[str, Any]:
     """What a checkpoint stores: the run's config, and the policy's with the sizes it was built for."""
     return {
         "train": to_dict(trainer.config),
@@ -370,7 +384,7 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
     clock = Clock()
     if not resume:
         parallel.on_first(lambda: check_new(run_dir))
-    trainer = Trainer(config, clock)
+    trainer = make_trainer(config, clock)
     if resume:
         stored = parallel.on_first(lambda: checkpoint.load(run_dir, which="latest", check=config_of))
         if stored.trainer_state is None:
@@ -390,7 +404,7 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
         save(trainer, run_dir)  # a run that is killed before its first checkpoint can be resumed all the same
     scores: dict[str, float] = {}
     saved = trainer.env_steps
-    iteration = iteration_steps(config)
+    iteration = trainer.iteration_steps
     eval_every = config.eval_every or config.env_steps
     with reporting(run_dir, config, clock, trainer.env_steps if resume else None) as report, StopRequest() as stop:
         while not (stopped := parallel.any_rank(stop.requested)) and trainer.env_steps < config.env_steps:
@@ -419,14 +433,14 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
     return scores
 
 
-def evaluation(trainer: Trainer) -> dict[str, float]:
+def evaluation(trainer: Any) -> dict[str, float]:
     """Scores of the policy as it is on the run's unseen maps."""
     config = trainer.config
     seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + config.eval_maps)
     return evaluate(Agent(trainer.policy, config.actions), config.game(), seeds).scores
 
 
-def save(trainer: Trainer, run_dir: Path, scores: dict[str, float] | None = None) -> Path:
+def save(trainer: Any, run_dir: Path, scores: dict[str, float] | None = None) -> Path:
     """Checkpoint the run (all ranks call, the first writes); the best is the one with most games finished, then most ice."""
     score = scores["finished"] + scores["ice_transferred"] / 1e6 if scores else -1.0
     best = score > trainer.best_score

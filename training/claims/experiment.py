@@ -1,4 +1,4 @@
-"""What the four experiments have in common: rows, resumable runs, judged claims, and the page that is made of them."""
+"""What the experiments have in common: rows, resumable runs, judged claims, and the page that is made of them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from training.claims.plots import return_curves
 from training.plots import save_png
 from training.progress import duration
 from training.runs import Run, read_run, revision, run_all, write_atomically
-from training.tasks.learn import LearnConfig, Learner
+from training.tasks.learn import Learner
 
-NAMES = ("bun", "communication", "adaps", "sparse")
+NAMES = ("bun", "communication", "adaps", "sparse", "mast")
+VARIANTS = ("communication_iql",)  # found by an option of one of them
 CURVE = ("env_steps", "return", "cpu_seconds")
 FINAL_EPISODES = 256
 Rows = dict[str, list[Run]]  # stored runs by row, each row's by seed
@@ -30,7 +31,7 @@ Rows = dict[str, list[Run]]  # stored runs by row, each row's by seed
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `main.py reproduce bun|communication|adaps|sparse`."""
+    """The options of `main.py reproduce bun|communication|adaps|sparse|mast`."""
 
     seeds: tuple[int, ...] = (1, 2, 3)
     """Seeds of every row."""
@@ -50,7 +51,7 @@ class Options:
 
 class Row(NamedTuple):
     title: str
-    config: LearnConfig
+    config: Any  # a dataclass, of the experiment's learner: task, seed, env_steps and its own
 
 
 class Verdict(NamedTuple):
@@ -74,16 +75,19 @@ class Experiment(NamedTuple):
     title: str
     about: str  # markdown
     rows: Mapping[str, Row]
-    measure: Callable[[Learner], dict[str, Any]]  # of a finished run, plain values, beside `final`
+    measure: Callable[[Any], dict[str, Any]]  # of a finished run, plain values, beside `final`
     claims: Sequence[Claim]
     plots: Callable[[Rows], dict[str, tuple[str, Figure]]]  # beside the learning curves: end of the file name, caption, figure
     panels: Mapping[str, tuple[str, ...]]  # title of a panel of learning curves -> its rows
+    learner: Callable[[Any], Any] = Learner  # of a row's config; has `run` and `evaluate`
+    plays: str = "actions sampled"  # in evaluations
+    command: str = ""  # what to type after `reproduce`, where it is not the name
 
 
 class Job(NamedTuple):
     experiment: str
     row: str
-    config: LearnConfig
+    config: Any
     path: Path
 
     @property
@@ -105,7 +109,7 @@ def reproduce(name: str, options: Options) -> list[Path]:
 
 def find(name: str) -> Experiment:
     """An experiment by name; imported when it is asked for."""
-    if name not in NAMES:
+    if name not in (*NAMES, *VARIANTS):
         raise ValueError(f"There is no experiment {name!r}; accepted are {', '.join(NAMES)}.")
     return importlib.import_module(f"training.claims.{name}").EXPERIMENT
 
@@ -133,10 +137,11 @@ def make(job: Job, show: bool) -> Run:
     """Train one run, and measure it; plain JSON values. Seconds are this process's CPU time."""
     torch.set_num_threads(1)
     began = time.perf_counter()
-    learner = Learner(job.config)
+    experiment = find(job.experiment)
+    learner = experiment.learner(job.config)
     each = (lambda steps, value: print(f"  {job.name}: {steps:,} steps, return {value:.2f}", flush=True)) if show else None
     result = learner.run(each)
-    measures = {"final": learner.evaluate(FINAL_EPISODES, seed=1), **find(job.experiment).measure(learner)}
+    measures = {"final": learner.evaluate(FINAL_EPISODES, seed=1), **experiment.measure(learner)}
     return {
         "row": job.row,
         "seed": job.config.seed,
@@ -168,7 +173,7 @@ def line(run: Run) -> str:
     return f"{run['row']}-{run['seed']}: {steps:,} steps, return {run['measures']['final']:.2f}, {duration(run['train_seconds'])}"
 
 
-def plain(config: LearnConfig) -> dict[str, Any]:
+def plain(config: Any) -> dict[str, Any]:
     """As JSON gives it back."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
@@ -269,7 +274,9 @@ def write_page(experiment: Experiment, options: Options) -> list[Path]:
 def report(experiment: Experiment, rows: Rows, images: Sequence[tuple[str, str]]) -> str:
     """The page as markdown; everything on it is computed from `rows`."""
     seeds = sorted({run["seed"] for found in rows.values() for run in found})
-    command = f"python main.py reproduce {experiment.name} --seeds {' '.join(map(str, seeds))}" + narrowed(experiment, rows)
+    command = f"python main.py reproduce {experiment.command or experiment.name} --seeds {' '.join(map(str, seeds))}" + narrowed(
+        experiment, rows
+    )
     parts = [
         f"# {experiment.title}",
         f"```\n{command}\n```",
@@ -284,7 +291,7 @@ def report(experiment: Experiment, rows: Rows, images: Sequence[tuple[str, str]]
         "## Plots",
         *(f"{caption}\n\n![{caption}]({file})" for caption, file in images),
         "## How it was run",
-        how_run(rows, seeds),
+        how_run(rows, seeds, experiment.plays),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -325,16 +332,19 @@ def failures(experiment: Experiment, rows: Rows) -> list[str]:
 
 
 def runs_table(experiment: Experiment, rows: Rows) -> str:
-    lines = ["| row | seeds | return | gain | parameters | FLOPs a decision | training, CPU |", "|---|---:|---:|---:|---:|---:|---:|"]
+    counted = {"parameters": "parameters", "flops": "FLOPs a decision"}
+    if any("update_flops" in run["stats"] for found in rows.values() for run in found):
+        counted["update_flops"] = "FLOPs of learning, a batch of one time step"
+    lines = [f"| row | seeds | return | gain | {' | '.join(counted.values())} | training, CPU |", "|---|" + "---:|" * (len(counted) + 4)]
     for name, found in rows.items():
-        stats = [statistics.fmean(run["stats"][key] for run in found) for key in ("parameters", "flops")]
+        stats = [statistics.fmean(run["stats"][key] for run in found) for key in counted]
         seconds = statistics.fmean(run["train_seconds"] for run in found)
         cells = (experiment.rows[name].title, len(found), told(found), f"{mean(found, gain):.2f}", *(f"{value:,.0f}" for value in stats))
         lines.append(f"| {' | '.join(map(str, cells))} | {duration(seconds)} |")
     return "\n".join(lines)
 
 
-def how_run(rows: Rows, seeds: Sequence[int]) -> str:
+def how_run(rows: Rows, seeds: Sequence[int], plays: str) -> str:
     runs = [run for found in rows.values() for run in found]
     steps: dict[str, set[int]] = {}
     for run in runs:
@@ -344,7 +354,7 @@ def how_run(rows: Rows, seeds: Sequence[int]) -> str:
     total = sum(run["train_seconds"] for run in runs)
     return (
         f"Seeds {', '.join(map(str, seeds))}; environment steps a run: {budgets}. Revision {revisions}. All runs together took "
-        f"{duration(total)} of one core for training. Returns are means over {FINAL_EPISODES} unseen episodes and over agents, actions "
-        "sampled. Parameters are those that learn and are in use; FLOPs are multiplications and additions of one agent's decision, a "
+        f"{duration(total)} of one core for training. Returns are means over {FINAL_EPISODES} unseen episodes and over agents, {plays}. "
+        "Parameters are those that learn and are in use; FLOPs are multiplications and additions of one agent's decision, a "
         "linear layer (2 I - 1) O times its density."
     )

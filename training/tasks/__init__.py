@@ -16,6 +16,7 @@ from training.tasks.foraging import Foraging, ForagingConfig
 from training.tasks.predator_prey import PredatorPrey, PredatorPreyConfig
 from training.tasks.spread import Spread, SpreadConfig
 from training.tasks.step import Step
+from training.tasks.two_step import TwoStep, TwoStepConfig
 
 __all__ = ["TASKS", "Step", "Task", "make_task"]
 
@@ -36,7 +37,7 @@ class Task(Protocol):
         ...
 
     def mask(self) -> np.ndarray:
-        """[E, N, A] bool, the legal actions; each agent has at least one."""
+        """[E, N, A] bool, the legal actions; every agent has at least one; value-based learning takes one without for gone."""
         ...
 
     def state(self) -> np.ndarray:
@@ -63,6 +64,7 @@ TASKS: dict[str, _Kind] = {
     "blind_particles": _Kind(BlindParticles, BlindParticlesConfig),
     "cue": _Kind(Cue, CueConfig),
     "foraging": _Kind(Foraging, ForagingConfig),
+    "two_step": _Kind(TwoStep, TwoStepConfig),
 }
 
 
