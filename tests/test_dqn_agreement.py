@@ -27,10 +27,10 @@ def test_an_update_from_equal_weights_and_transitions_has_equal_gradients():
     learner.loss(batch).backward()
 
     model = make_stock(setting, 1)
-    assert learner.agent.second is not None and learner.target.agent.second is not None
     for net, theirs in ((learner.agent, model.q_net), (learner.target.agent, model.q_net_target)):
         layers = [layer for layer in theirs.q_net if hasattr(layer, "weight")]
         for ours, stock in zip((net.enter, net.second, net.leave), layers):
+            assert ours is not None
             stock.weight.data.copy_(ours.weight[0])
             stock.bias.data.copy_(ours.bias[0])
     columns, buffer = learner.replay.columns, model.replay_buffer
