@@ -48,7 +48,7 @@ def test_an_update_from_equal_weights_and_transitions_has_equal_gradients():
     for ours, stock in zip(
         (learner.agent.enter, learner.agent.second, learner.agent.leave), [m for m in model.q_net.q_net if hasattr(m, "weight")]
     ):
-        assert ours.weight.grad is not None
+        assert ours is not None and ours.weight.grad is not None
         assert torch.allclose(ours.weight.grad[0], 2 * stock.weight.grad, rtol=1e-4, atol=1e-6)
 
 
