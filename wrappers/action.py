@@ -22,6 +22,7 @@ KIND_NAMES = ("wait", "move", "transfer", "pickup", "dig", "self_destruct", "rec
 RESOURCE_NAMES = ("ice", "ore", "water", "metal", "power")
 AMOUNT_NAMES = ("quarter", "half", "all")
 DIG_NAMES = ("ice", "ore", "rubble", "lichen")
+DIG_ICE, DIG_ORE, DIG_RUBBLE, DIG_LICHEN = range(4)
 
 # a mask's bits: the kinds from 0, then directions of MOVE, (direction * 5 + resource) of TRANSFER, resources of PICKUP
 MOVE_BIT, TRANSFER_BIT, PICKUP_BIT, MASK_BITS = 10, 15, 40, 45
@@ -34,10 +35,9 @@ ACTION_RULES_DTYPE = np.dtype(
         ("transfer", np.int32),  # bit a resource
         ("pickup", np.int32),  # bit a resource
         ("transfer_to_robots", np.int32),
-        ("dig_ice", np.int32),
-        ("dig_ore", np.int32),
-        ("dig_rubble", np.int32),
-        ("dig_lichen", np.int32),
+        ("dig", np.int32),  # bit a target of DIG_NAMES
+        ("light_dig", np.int32),
+        ("ice_first", np.int32),
         ("rubble_distance", np.int32),
         ("avoid_friends", np.int32),
         ("keep_way_home", np.int32),
@@ -64,6 +64,10 @@ class ActionConfig:
     """Resources that robots take from factories."""
     dig: tuple[str, ...] = DIG_NAMES
     """What robots dig for: ice, ore, rubble near own factories, lichen of the enemy."""
+    light_dig: tuple[str, ...] = DIG_NAMES
+    """Those of them that light robots dig for."""
+    ice_first: int = 0
+    """Water of their home factory below which heavies dig for nothing but ice."""
     rubble_distance: int = 5
     """Farthest distance (steps to the factory's walls) at which rubble is worth digging for its own sake."""
     amounts: tuple[str, ...] = AMOUNT_NAMES
@@ -84,13 +88,19 @@ class ActionConfig:
     heavies_per_factory: int = MAX_ROBOTS
 
     def __post_init__(self) -> None:
-        for name, known in (("transfer", RESOURCE_NAMES), ("pickup", RESOURCE_NAMES), ("dig", DIG_NAMES), ("amounts", AMOUNT_NAMES)):
+        for name, known in (
+            ("transfer", RESOURCE_NAMES),
+            ("pickup", RESOURCE_NAMES),
+            ("dig", DIG_NAMES),
+            ("light_dig", DIG_NAMES),
+            ("amounts", AMOUNT_NAMES),
+        ):
             for value in getattr(self, name):
                 if value not in known:
                     raise ValueError(f"{name} has {value!r}; accepted are {', '.join(known)}.")
         if not self.amounts:
             raise ValueError(f"amounts is empty; at least one of {', '.join(AMOUNT_NAMES)} is needed.")
-        for name in ("rubble_distance", "water_reserve", "lights", "heavies", "lights_per_factory", "heavies_per_factory"):
+        for name in ("ice_first", "rubble_distance", "water_reserve", "lights", "heavies", "lights_per_factory", "heavies_per_factory"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted are 0 and more.")
 
@@ -135,9 +145,9 @@ class ActionConfig:
         record["kinds"] = sum(1 << kind for kind, on in offered.items() if on)
         for name in ("transfer", "pickup"):
             record[name] = sum(1 << k for k, resource in enumerate(RESOURCE_NAMES) if resource in getattr(self, name))
-        for name in DIG_NAMES:
-            record["dig_" + name] = name in self.dig
-        for name in ("transfer_to_robots", "rubble_distance", "avoid_friends", "keep_way_home", "water_reserve"):
+        for name in ("dig", "light_dig"):
+            record[name] = sum(1 << k for k, target in enumerate(DIG_NAMES) if target in getattr(self, name))
+        for name in ("transfer_to_robots", "ice_first", "rubble_distance", "avoid_friends", "keep_way_home", "water_reserve"):
             record[name] = getattr(self, name)
         record["side_limit"] = self.lights, self.heavies
         record["factory_limit"] = self.lights_per_factory, self.heavies_per_factory

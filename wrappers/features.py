@@ -14,7 +14,7 @@ import numpy as np
 from engine.config import CELLS, MAX_FACTORIES, MAX_ROBOTS, SIZE
 from engine.jit import jit
 from engine.state import DX, DY, ICE, METAL, ORE, WATER
-from wrappers.action import BUILD_LIGHT, MOVE_BIT
+from wrappers.action import BUILD_LIGHT, DIG_RUBBLE, MOVE_BIT
 from wrappers.masks import wall_distance
 from wrappers.routes import CLEAR, NO_WAY, STEP
 
@@ -100,7 +100,7 @@ def list_rubble(game, rules, action_rules, f, cells):
     size = int(rules.map_size)
     centre = int(game.factory_cell[f])
     rubble, ice, ore, factory_at = game.rubble, game.ice, game.ore, game.factory_at
-    if not action_rules.dig_rubble:
+    if not action_rules.dig >> DIG_RUBBLE & 1:
         return 0
     seen = np.zeros(CELLS, np.uint8)
     frontier = np.zeros(CELLS, np.int16)

@@ -21,6 +21,10 @@ from engine.state import WATER as WATER_STOCK
 from wrappers.action import (
     BUILD_LIGHT,
     DIG,
+    DIG_ICE,
+    DIG_LICHEN,
+    DIG_ORE,
+    DIG_RUBBLE,
     MOVE,
     MOVE_BIT,
     PICKUP,
@@ -266,15 +270,19 @@ def wall_distance(cell, centre):
 
 @jit
 def dig_pays(game, rules, action_rules, player, r, cell, heavy):
-    """Whether digging here is of use: ice or ore that fits, rubble near an own factory, lichen of the enemy."""
+    """Whether digging here is offered and of use: ice or ore that fits, rubble near an own factory, lichen of the enemy."""
+    offered = action_rules.light_dig & action_rules.dig if not heavy else action_rules.dig
+    home = int(game.robot_home[r])
+    if heavy and game.factory_alive[home] and game.factory_cargo[home, WATER_STOCK] < action_rules.ice_first:
+        offered &= 1 << DIG_ICE
     if game.ice[cell]:
-        return action_rules.dig_ice != 0 and game.robot_cargo[r, 0] < rules.cargo_space[heavy]
-    if game.ore[cell] and action_rules.dig_ore and game.robot_cargo[r, 1] < rules.cargo_space[heavy]:
+        return offered >> DIG_ICE & 1 != 0 and game.robot_cargo[r, 0] < rules.cargo_space[heavy]
+    if game.ore[cell] and offered >> DIG_ORE & 1 and game.robot_cargo[r, 1] < rules.cargo_space[heavy]:
         return True
     if game.rubble[cell] == 0:
         strain = game.strain[cell]
-        return action_rules.dig_lichen != 0 and strain >= 0 and game.factory_owner[strain] != player
-    if action_rules.dig_rubble:
+        return offered >> DIG_LICHEN & 1 != 0 and strain >= 0 and game.factory_owner[strain] != player
+    if offered >> DIG_RUBBLE & 1:
         for f in range(game.factory_count):
             if game.factory_alive[f] and game.factory_owner[f] == player:
                 if wall_distance(cell, int(game.factory_cell[f])) <= action_rules.rubble_distance:
