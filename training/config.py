@@ -85,8 +85,8 @@ class LeagueConfig:
     share: float = 0.0
     """Share of the games in which one side is played by an opponent from the pool; 0 is self-play alone."""
     scripted: tuple[str, ...] = ()
-    """Built-in agents in the pool (farmer, miner, ...). A game against farmer or raider takes 3.5 to 4 ms a turn more, one against
-    miner 0.4 ms, random 15 ms; a turn of all 16 games of the preset full takes 16 ms."""
+    """Built-in agents in the pool (farmer, miner, ...). Each game against farmer or raider takes about 4 ms a turn, against miner
+    0.5 ms, while a turn of all 16 games of the preset full takes 16 ms (python -m benchmarks.league)."""
     checkpoints: tuple[str, ...] = ()
     """Checkpoints or run folders in the pool."""
     hardness: float = 2.0
@@ -104,7 +104,8 @@ class LeagueConfig:
     scripted_games: int = 2
     """Most games against scripted agents at one time, on each rank."""
     match_games: int = 32
-    """About how many games each evaluation plays against the hardest members; the best checkpoint is the one rated highest by them."""
+    """About how many games each evaluation plays against the hardest members (one against farmer takes 4 s); the best checkpoint is the
+    one rated highest by them."""
 
     def __post_init__(self) -> None:
         for name, low, high in (("share", 0, 1), ("hardness", 0, 100), ("win_rate", 0, 1)):

@@ -36,7 +36,8 @@ Curve = tuple[np.ndarray, np.ndarray]  # time [k], values [k]
 
 
 class Panel(NamedTuple):
-    """One plot: label -> metric. A metric that ends in `*` stands for all that begin so, each labelled by its rest."""
+    """One plot: label -> metric. A metric that ends in `*` stands for all that begin so and were there to the last, each labelled by
+    its rest: the members of the pool, without those that were dropped."""
 
     title: str
     metrics: Mapping[str, str]
@@ -121,7 +122,8 @@ def curves_of(panel: Panel, lines: Sequence[Line], times: np.ndarray) -> dict[st
     names: dict[str, str] = {}
     for label, metric in panel.metrics.items():
         if metric.endswith("*"):
-            names.update({name[len(metric) - 1 :]: name for line in lines for name in line if name.startswith(metric[:-1])})
+            latest = next((line for line in reversed(lines) if any(name.startswith(metric[:-1]) for name in line)), {})
+            names.update({name[len(metric) - 1 :]: name for name in latest if name.startswith(metric[:-1])})
         else:
             names[label] = metric
     curves = {}
@@ -155,8 +157,10 @@ def draw(panel: Panel, curves: Mapping[str, Curve]) -> str:
     axes.grid(color="#dddddd", linewidth=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    if any(curves):
-        axes.legend(fontsize=7, frameon=False, ncols=2 if len(curves) > 4 else 1)
+    if len(curves) > 5:
+        figure.legend(loc="outside right upper", fontsize=6, frameon=False)
+    elif any(curves):
+        axes.legend(fontsize=7, frameon=False)
     buffer = io.StringIO()
     # ids that depend on the title keep the plots of a page apart, and the page equal when it is made again
     with rc_context({"svg.hashsalt": panel.title, "svg.fonttype": "none"}):
@@ -185,7 +189,13 @@ def facts_table(folder: Path, stored: checkpoint.Checkpoint, lines: Sequence[Lin
         "eval/finished": "finished",
         "eval/lichen": "lichen",
     }
-    facts.update({f"last evaluation: {label}": f"{last[name]:,.3g}" for name, label in wanted.items() if name in last})
+    facts.update(
+        {
+            f"last evaluation: {label}": f"{last[name]:,.0f}" if last[name] >= 100 else f"{last[name]:.3g}"
+            for name, label in wanted.items()
+            if name in last
+        }
+    )
     return table((), [(escape(name), escape(str(value))) for name, value in facts.items()])
 
 

@@ -48,7 +48,7 @@ def measure(agent: Agent, league: League, config: GameConfig, games: int) -> dic
 
     Games are full length; nothing of it touches the training or its random state.
     """
-    members = sorted(league.active(), key=lambda member: (member.win_rate, -member.uid))[:MOST]
+    members = sorted(league.active(), key=lambda member: (member.win_rate, -member.uid))[: min(MOST, max(games // 2, 1))]
     maps = max(games // (2 * len(members)), 1)
     fixtures, ratings, ours = [], [], []
     for k, member in enumerate(members):
