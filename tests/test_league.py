@@ -361,7 +361,8 @@ def test_an_opponent_that_crashes_while_placing_does_not_end_the_training(monkey
 def test_killed_mid_league_it_resumes_to_the_same_pool_ratings_and_weights(tmp_path):
     command = [sys.executable, "main.py", "train", "--env-steps", "6144", "--eval-every", "0", "--eval-maps", "1", "--train-maps", "4"]
     command += ["--checkpoint-every", "256", "--ppo.num-games", "4", "--ppo.rollout-steps", "8", "--device", "cpu", "--max-turns", "50"]
-    command += ["--league.share", "0.75", "--league.scripted", "farmer", "random", "--league.max-steps", "600", "--league.pool", "8", "--league.match-games", "2"]
+    command += ["--league.share", "0.75", "--league.scripted", "farmer", "random", "--league.max-steps", "600", "--league.pool", "8"]
+    command += ["--league.match-games", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--run-dir", str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
     generator = np.random.default_rng(1)
