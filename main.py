@@ -68,6 +68,27 @@ def train(argv: list[str]) -> None:
         print_scores(scores, f"{args.config.eval_maps} unseen maps")
 
 
+# --------------------------------------------------------------------------------------------------------------- report
+
+
+@dataclass(frozen=True)
+class Report:
+    run_dir: tyro.conf.Positional[Path] = Path("latest")
+    """A run folder, or `latest`."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report.html")
+    """The page to write; it is one file and needs no network."""
+
+
+def report(argv: list[str]) -> None:
+    """Make a page of a run, going on or ended: curves, ratings of its league, alarms, settings, revision."""
+    from training.report import write_report
+
+    args = _parse(Report, argv, "report", report)
+    check_output(args.output)
+    plots = write_report(args.run_dir, args.output)
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.2f} MB, {plots} plots")
+
+
 # -------------------------------------------------------------------------------------------------------------- imitate
 
 
@@ -504,7 +525,7 @@ def print_scores(scores: dict[str, float], title: str) -> None:
 
     table = Table("score", "value", title=title)
     for name, value in scores.items():
-        table.add_row(name.replace("_", " "), f"{value:.1%}" if name in ("finished", "win_rate") else f"{value:,.1f}")
+        table.add_row(name.replace("_", " "), f"{value:.1%}" if name in ("finished", "win_rate", "pool_win_rate") else f"{value:,.1f}")
     Console().print(table)
 
 
@@ -556,6 +577,7 @@ def _parse(kind: Any, argv: list[str], verb: str, function: Callable[..., None],
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "demo": demo,
     "train": train,
+    "report": report,
     "imitate": imitate,
     "evaluate": evaluate,
     "package": package,

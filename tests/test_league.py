@@ -37,7 +37,7 @@ SMALL = TrainConfig(
     max_turns=20,
     device="cpu",
     ppo=PPOConfig(num_games=4, rollout_steps=8, epochs=2, minibatches=2),
-    league=LeagueConfig(share=0.75, scripted=("miner", "farmer"), max_steps=96, pool=8),
+    league=LeagueConfig(share=0.75, scripted=("miner", "farmer"), max_steps=96, pool=8, match_games=2),
 )
 
 
@@ -278,7 +278,7 @@ def test_a_given_checkpoint_that_may_do_other_things_plays_and_its_files_are_nee
         env_steps=64,
         actions=ActionConfig.full(),
         reward=PRESETS["full"].reward,
-        league=LeagueConfig(share=1.0, checkpoints=(str(given),), hardness=0),
+        league=LeagueConfig(share=1.0, checkpoints=(str(given),), hardness=0, match_games=2),
     )
     train(config, tmp_path / "run")
     (tmp_path / "given").rename(tmp_path / "moved")
@@ -345,11 +345,24 @@ def test_an_opponent_that_crashes_loses_its_game_and_training_goes_on(monkeypatc
     assert not trainer.env.games[game]["done"]
 
 
+@pytest.mark.filterwarnings("ignore:League opponent farmer crashed")
+def test_an_opponent_that_crashes_while_placing_does_not_end_the_training(monkeypatch):
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("nowhere to go")
+
+    monkeypatch.setattr("submission.opponents.farmer.bot.placement", broken)
+    with pytest.warns(UserWarning, match=r"opening crashed \(RuntimeError: nowhere to go\)"):
+        trainer = Trainer(dataclasses.replace(SMALL, league=LeagueConfig(share=1.0, scripted=("farmer",), hardness=0)))
+    assert trainer.seats.scripts
+    assert (trainer.env.games["real_step"] == 0).all() and not trainer.env.games["done"].any()
+
+
 @pytest.mark.slow
 def test_killed_mid_league_it_resumes_to_the_same_pool_ratings_and_weights(tmp_path):
     command = [sys.executable, "main.py", "train", "--env-steps", "6144", "--eval-every", "0", "--eval-maps", "1", "--train-maps", "4"]
     command += ["--checkpoint-every", "256", "--ppo.num-games", "4", "--ppo.rollout-steps", "8", "--device", "cpu", "--max-turns", "50"]
     command += ["--league.share", "0.75", "--league.scripted", "farmer", "random", "--league.max-steps", "600", "--league.pool", "8"]
+    command += ["--league.match-games", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--run-dir", str(tmp_path / "whole")], check=True, env=environment, capture_output=True)
     generator = np.random.default_rng(1)

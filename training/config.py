@@ -33,6 +33,10 @@ class PPOConfig:
     learning_rate: float = 1e-3
     anneal_learning_rate: bool = False
     """Lower the learning rate linearly to 0."""
+    target_kl: float | None = None
+    """End the passes over a rollout when approx_kl exceeds 1.5 times this (early stopping, as in stable-baselines3)."""
+    desired_kl: float | None = None
+    """Adapt the learning rate so that approx_kl stays between half and twice this (as in rsl_rl)."""
     gamma: float = 0.99
     gae_lambda: float = 0.95
     clip_coef: float = 0.2
@@ -56,6 +60,13 @@ class PPOConfig:
         for name, low, high in (("gamma", 0, 1), ("gae_lambda", 0, 1), ("clip_coef", 0, 10), ("learning_rate", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted are {low} to {high}.")
+        for name in ("target_kl", "desired_kl"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; it must be above 0.")
+        if self.desired_kl is not None and self.anneal_learning_rate:
+            raise ValueError(
+                f"desired_kl is {self.desired_kl} and anneal_learning_rate is set; only one of them can set the learning rate."
+            )
         if self.teacher_coef < 0 or not 0 < self.teacher_share <= 1:
             raise ValueError(
                 f"teacher_coef is {self.teacher_coef} (at least 0) and teacher_share is {self.teacher_share} (above 0, up to 1); "
@@ -74,8 +85,8 @@ class LeagueConfig:
     share: float = 0.0
     """Share of the games in which one side is played by an opponent from the pool; 0 is self-play alone."""
     scripted: tuple[str, ...] = ()
-    """Built-in agents in the pool (farmer, miner, ...). A game against farmer or raider takes 3.5 to 4 ms a turn more, one against
-    miner 0.4 ms, random 15 ms; a turn of all 16 games of the preset full takes 16 ms."""
+    """Built-in agents in the pool (farmer, miner, ...). Each game against farmer or raider takes about 4 ms a turn, against miner
+    0.5 ms, while a turn of all 16 games of the preset full takes 16 ms (python -m benchmarks.league)."""
     checkpoints: tuple[str, ...] = ()
     """Checkpoints or run folders in the pool."""
     hardness: float = 2.0
@@ -92,12 +103,15 @@ class LeagueConfig:
     """About how many different opponents play at one time, on each rank; each policy costs a forward pass a turn."""
     scripted_games: int = 2
     """Most games against scripted agents at one time, on each rank."""
+    match_games: int = 32
+    """About how many games each evaluation plays against the hardest members (one against farmer takes 4 s); the best checkpoint is the
+    one rated highest by them."""
 
     def __post_init__(self) -> None:
         for name, low, high in (("share", 0, 1), ("hardness", 0, 100), ("win_rate", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"league.{name} is {getattr(self, name)}; accepted are {low} to {high}.")
-        for name, low in (("min_games", 1), ("max_steps", 1), ("distinct", 1), ("scripted_games", 0)):
+        for name, low in (("min_games", 1), ("max_steps", 1), ("distinct", 1), ("scripted_games", 0), ("match_games", 2)):
             if getattr(self, name) < low:
                 raise ValueError(f"league.{name} is {getattr(self, name)}; it must be at least {low}.")
         given = [*self.scripted, *self.checkpoints]

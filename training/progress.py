@@ -22,6 +22,7 @@ REST = "rest"
 # label -> (metric, format); a metric that was not reported yet is left out
 SHOWN = {
     "finished": ("eval/finished", "{:.0%}"),
+    "rating": ("league/rating", "{:.1f}"),
     "ice per game": ("charts/ice_per_game", "{:,.0f}"),
     "entropy": ("losses/entropy", "{:.3f}"),
     "KL": ("losses/approx_kl", "{:.4f}"),

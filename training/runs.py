@@ -19,7 +19,11 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from training.progress import duration
-from training.train import TrainingError
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the message says why and what was saved."""
+
 
 Run = dict[str, Any]  # plain JSON values
 

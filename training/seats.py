@@ -156,9 +156,18 @@ class Seats:
     def opening(self, game: Any, rules: Any, player: int, orders: Any) -> None:
         """A scripted agent places its own factories; everybody else does it as the policy does."""
         i = self.env.restarting
-        if i in self.scripts and player == self.player[i]:
-            self.scripts[i].write_orders(game, rules, player, orders)
-        else:
+        self._open(self.scripts.get(i), int(self.player[i]), game, rules, player, orders)
+
+    def _open(self, script: ScriptedSide | None, theirs: int, game: Any, rules: Any, player: int, orders: Any) -> None:
+        if script is None or player != theirs:
+            opening(game, rules, player, orders)
+            return
+        try:
+            script.write_orders(game, rules, player, orders)
+        except Exception as error:  # noqa: BLE001 told; a map on which one agent fails must not end the training
+            warnings.warn(
+                f"A league opponent's opening crashed ({type(error).__name__}: {error}); it places as the policy does.", stacklevel=2
+            )
             opening(game, rules, player, orders)
 
     def override(self, games: np.recarray, orders: np.recarray) -> None:
@@ -228,10 +237,7 @@ class Seats:
         game, orders, rules = engine.games[0], engine.orders[0], engine.rules
         while game["real_step"] < 0 and not game["done"]:
             for player in range(2):
-                if player == theirs:
-                    script.write_orders(game, rules, player, orders)
-                else:
-                    opening(game, rules, player, orders)
+                self._open(script, theirs, game, rules, player, orders)
             engine.step()
         for turn in self.record[i]:
             side = np.full(len(turn), 1 - theirs, np.int32)

@@ -11,11 +11,9 @@ own (`training.parallel`).
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -34,19 +32,20 @@ from training.config import TrainConfig, from_dict, to_dict
 from training.evaluate import EVALUATION_SEEDS, Agent, evaluate
 from training.grouping import Part, Parts
 from training.guidance import load_guide
+from training.health import Health, keep_alarms_until, record_alarm
 from training.league import League
 from training.loss import explained_variance, ppo_loss
 from training.metrics import MetricsWriter, check_new, summarize
 from training.progress import Clock, Progress
 from training.rollout import Rollout, join
+from training.runs import TrainingError, revision
 from training.seats import Seats
+from training.step_size import adapt, passes_end, set_learning_rate
+from training.stopping import StopRequest
+from training.strength import measure
 from training.switchboard import collect_part
 from training.transfer import Transfer
 from wrappers.vec_env import GameResult, VecEnv
-
-
-class TrainingError(Exception):
-    """Training cannot go on; the message says why and what was saved."""
 
 
 class Stopped(Exception):
@@ -79,7 +78,7 @@ class Trainer:
         self.seats = Seats(config.league, self.env, self.league, seed)
         self.obs = self.env.reset()
         self.env_steps = 0
-        self.best_score = -1.0
+        self.best_score = -np.inf
 
     @property
     def iteration_steps(self) -> int:
@@ -149,35 +148,42 @@ class Trainer:
             taught = self.targets()
             parts = Parts(taught.groups, self.device)
             columns = {name: torch.from_numpy(getattr(taught, name)).to(self.device) for name in ("advantage", "returns", "value")}
-        if ppo.anneal_learning_rate:
-            for group in self.optimizer.param_groups:
-                group["lr"] = ppo.learning_rate * (1.0 - self.env_steps / config.env_steps)
+        set_learning_rate(self.optimizer, ppo, self.env_steps / config.env_steps)
         sums: dict[str, Tensor] = {}
         count = 0
         with self.clock("update"):
-            for _ in range(ppo.epochs):
-                order = self.shuffle.permutation(parts.pairs)
-                for pairs in np.array_split(order, ppo.minibatches):
-                    part = parts.part(np.sort(pairs))
-                    loss, metrics = self.minibatch_loss(part, torch.from_numpy(np.sort(pairs)).to(self.device), columns)
-                    self.optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
-                    parallel.average_gradients(self.policy, len(part.groups))
-                    self.policy.after_backward()
-                    norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), ppo.max_grad_norm)
-                    if not torch.isfinite(norm):
-                        raise TrainingError(f"The gradient's norm is {norm.item()} after {self.env_steps} environment steps.")
-                    self.optimizer.step()
-                    metrics["losses/grad_norm"] = norm
-                    for name, value in metrics.items():
-                        sums[name] = sums.get(name, 0.0) + value
-                    count += 1
+            for pairs in self.minibatches(parts.pairs):
+                part = parts.part(pairs)
+                loss, metrics = self.minibatch_loss(part, torch.from_numpy(pairs).to(self.device), columns)
+                if count and passes_end(ppo, metrics["losses/approx_kl"]):
+                    break
+                self.optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                parallel.average_gradients(self.policy, len(part.groups))
+                self.policy.after_backward()
+                norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), ppo.max_grad_norm)
+                if not torch.isfinite(norm):
+                    raise TrainingError(f"The gradient's norm is {norm.item()} after {self.env_steps} environment steps.")
+                self.optimizer.step()
+                metrics["losses/grad_norm"] = norm
+                for name, value in metrics.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                count += 1
         means = {name: float(value) / count for name, value in sums.items()}
+        means["charts/learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        means["charts/updates"] = float(count)
+        adapt(self.optimizer, ppo, means["losses/approx_kl"])
         active = torch.from_numpy(taught.groups.active).to(self.device)
         means["losses/explained_variance"] = float(explained_variance(columns["value"][active], columns["returns"][active]))
         means["charts/reward_per_entity_turn"] = float(self.rollout.reward[: self.rollout.acted].mean())
         means["charts/entities_per_env_step"] = self.rollout.acted / parts.pairs
         return means
+
+    def minibatches(self, pairs: int) -> Iterator[np.ndarray]:
+        """The (step, game) pairs of each minibatch of each pass, ascending."""
+        for _ in range(self.config.ppo.epochs):
+            order = self.shuffle.permutation(pairs)
+            yield from (np.sort(chosen) for chosen in np.array_split(order, self.config.ppo.minibatches))
 
     def experience(self) -> Experience:
         """The last rollout's rows, those of all ranks; called by all of them."""
@@ -300,8 +306,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def full_config(trainer: Any) -> dict[str, Any]:
-    """What a checkpoint stores: the run's config, and the policy's with the sizes it was built for."""
+    """What a checkpoint stores: the code's revision, the run's config, and the policy's with the sizes it was built for."""
     return {
+        "revision": revision(),
         "train": to_dict(trainer.config),
         "policy": trainer.policy.full_config(),
         "actions": to_dict(trainer.config.actions),
@@ -311,26 +318,6 @@ def full_config(trainer: Any) -> dict[str, Any]:
 def config_of(stored: dict[str, Any]) -> TrainConfig:
     """The run's config from what a checkpoint stores."""
     return from_dict(TrainConfig, stored["train"])
-
-
-class StopRequest:
-    """Ctrl-C or a polite kill of any rank asks for a stop after the current iteration; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __enter__(self) -> StopRequest:
-        self._old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
 
 
 CHANGEABLE = ("env_steps", "device", "threads", "eval_every", "eval_maps", "checkpoint_every")
@@ -356,7 +343,7 @@ def check_resumable(stored: TrainConfig, wanted: TrainConfig) -> None:
 
 @contextmanager
 def reporting(run_dir: Path, config: TrainConfig, clock: Clock, start: int | None) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """A function that writes an iteration's metrics and shows the progress; on other ranks than the first it does nothing.
+    """A function that writes an iteration's metrics, shows the progress and tells alarms; on other ranks than the first it does nothing.
 
     `start` is the environment step that a resumed run goes on from.
     """
@@ -364,10 +351,15 @@ def reporting(run_dir: Path, config: TrainConfig, clock: Clock, start: int | Non
         yield lambda now, latest: None
         return
     progress = Progress(config.env_steps, clock, start or 0, title=run_dir.name)
+    health = Health()
+    keep_alarms_until(run_dir, start or 0)
     with MetricsWriter(run_dir, start) as metrics, progress:
 
         def report(now: int, latest: dict[str, float]) -> None:
             progress.update(now, latest)
+            for alarm in health.look(latest):
+                progress.console.print(f"[yellow]warning:[/yellow] step {now:,}: {alarm}", highlight=False)
+                record_alarm(run_dir, now, alarm)
             metrics.write(now, {**latest, "charts/SPS": progress.steps_per_second()})
 
         yield report
@@ -412,7 +404,10 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
                 latest = trainer.step_iteration()
             except TrainingError as error:
                 folder = save(trainer, run_dir)
-                raise TrainingError(f"{error} The last good weights are saved in {folder}.") from error
+                raise TrainingError(
+                    f"{error} The last good weights are saved in {folder}; go on from them in a new run with smaller steps: "
+                    f"train --init {folder} --ppo.learning-rate {config.ppo.learning_rate / 3:.1g}"
+                ) from error
             now, before = trainer.env_steps, trainer.env_steps - iteration
             ended = now >= config.env_steps
             fresh: dict[str, float] = {}
@@ -434,18 +429,26 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
 
 
 def evaluation(trainer: Any) -> dict[str, float]:
-    """Scores of the policy as it is on the run's unseen maps."""
+    """Scores of the policy as it is on the run's unseen maps; with a league, its rating against the pool, too."""
     config = trainer.config
+    agent = Agent(trainer.policy, config.actions)
     seeds = range(EVALUATION_SEEDS, EVALUATION_SEEDS + config.eval_maps)
-    return evaluate(Agent(trainer.policy, config.actions), config.game(), seeds).scores
+    scores = evaluate(agent, config.game(), seeds).scores
+    if trainer.league is not None:
+        scores.update(measure(agent, trainer.league, config.game(), config.league.match_games))
+    return scores
+
+
+def merit(scores: dict[str, float]) -> float:
+    """What the best checkpoint has most of: the rating against the pool; without a league games finished, then lichen, then ice."""
+    return scores["rating"] if "rating" in scores else scores["finished"] + scores["lichen"] / 1e6 + scores["ice_transferred"] / 1e12
 
 
 def save(trainer: Any, run_dir: Path, scores: dict[str, float] | None = None) -> Path:
-    """Checkpoint the run (all ranks call, the first writes); the best is the one with most games finished, then most ice."""
-    score = scores["finished"] + scores["ice_transferred"] / 1e6 if scores else -1.0
-    best = score > trainer.best_score
-    if best:
-        trainer.best_score = score
+    """Checkpoint the run (all ranks call, the first writes); `scores` of an evaluation decide whether it is the best (`merit`)."""
+    best = bool(scores) and merit(scores) > trainer.best_score
+    if scores and best:
+        trainer.best_score = merit(scores)
     state = trainer.state()
     return parallel.on_first(
         lambda: checkpoint.save_to_run(run_dir, trainer.env_steps, full_config(trainer), trainer.policy.state_dict(), state, best=best)

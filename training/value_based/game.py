@@ -82,6 +82,7 @@ class QTrainer:
         self.obs = self.env.reset()
         self.env_steps = self.updates = 0
         self.best_score = -1.0
+        self.league = None  # Q-learning plays itself only
 
     @property
     def iteration_steps(self) -> int:
