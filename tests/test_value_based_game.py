@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -38,7 +37,9 @@ SMALL = TrainConfig(
     device="cpu",
     actions=ActionConfig.full(),
     policy=PolicyConfig(width=16),
-    q=QConfig(num_games=4, rollout_steps=8, replay=3, passes=2, minibatches=2, target_interval=2, epsilon_steps=100),
+    q=QConfig(
+        num_games=4, rollout_steps=8, replay=3, passes=2, minibatches=2, target_interval=2, epsilon_steps=100, anneal_learning_rate=False
+    ),
 )
 
 
@@ -180,10 +181,10 @@ def test_the_command_line_says_what_is_wrong(capsys, tmp_path):
 
 @pytest.mark.slow
 def test_iql_learns_to_survive_and_its_package_plays_a_whole_official_match(tmp_path):
-    config = TrainConfig(algo="iql", env_steps=51_200, eval_every=5_120, seed=2)
+    config = TrainConfig(algo="iql", env_steps=30_720, eval_every=10_240, seed=3)
     train(config, tmp_path / "run")
     scores = evaluate_checkpoint(str(tmp_path / "run"), 32)
-    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    print(scores)
     assert scores["finished"] >= 0.8, scores
     package(tmp_path / "run", tmp_path / "x.tar.gz")
     result = play_match(tmp_path / "x.tar.gz", "miner", seed=1, log_dir=tmp_path, overage=120)

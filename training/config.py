@@ -138,7 +138,9 @@ class QConfig:
     """Pieces learned from after each new one: this one, then any of the replay."""
     minibatches: int = 4
     """Gradient steps a pass, by (turn, game)."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
+    anneal_learning_rate: bool = True
+    """Lower the learning rate linearly to 0: what a greedy policy does changes with every small change of its values."""
     gamma: float = 0.99
     lam: float = 0.8
     """Of the lambda-returns."""
@@ -182,7 +184,8 @@ class TrainConfig:
     max_turns: int | None = None
     """Cut training games off after so many turns (default: play them to turn 1000); the value of the cut state is bootstrapped."""
     stagger: bool = False
-    """Cut the first games off at evenly spread turns, so that a rollout shows all parts of the game, not one turn of each."""
+    """Cut the first games off at evenly spread turns, so that a rollout shows all parts of the game, not one turn of each.
+    Q-learning always does."""
     train_maps: int = 256
     """Maps of the official generator that training draws from (seeds 0, 1, ...)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -26,6 +26,8 @@ SHOWN = {
     "ice per game": ("charts/ice_per_game", "{:,.0f}"),
     "entropy": ("losses/entropy", "{:.3f}"),
     "KL": ("losses/approx_kl", "{:.4f}"),
+    "epsilon": ("charts/epsilon", "{:.2f}"),
+    "TD loss": ("losses/td_loss", "{:.4f}"),
 }
 
 

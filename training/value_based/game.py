@@ -17,6 +17,7 @@ environment steps (metric `charts/replay_mb`); it is part of a checkpoint, so th
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -69,11 +70,14 @@ class QTrainer:
         self.shuffle = np.random.default_rng(seed)
         self.policy, sizes = make_policy(config, greedy=True)
         self.policy.to(self.device)
-        self.env = make_env(config, self.q.num_games, sizes, seed, self.clock)
+        # the replay is short, and would hold one part of the game if all games went on side by side
+        self.env = make_env(dataclasses.replace(config, stagger=True), self.q.num_games, sizes, seed, self.clock)
         self.mixer = make_mixer(config.algo, ENTITY_KINDS, sizes["scalars"], self.q.embed, self.q.hypernet).to(self.device)
         self.online = nn.ModuleList([self.policy, self.mixer])
         parallel.share_weights(self.online)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        if config.compile:
+            self.policy.compile(dynamic=True)  # in place, so parameters keep their names
         self.grouping = config.grouping if config.algo == "iql" else Grouping("all", "all")
         self.transfer = Transfer(self.device)
         self.optimizer = torch.optim.Adam(self.online.parameters(), lr=self.q.learning_rate, eps=1e-5, fused=True)
@@ -153,9 +157,14 @@ class QTrainer:
 
     def learn(self) -> dict[str, float]:
         """Passes over pieces of the replay, the newest first; returns metrics."""
+        if self.q.anneal_learning_rate:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.q.learning_rate * (1.0 - self.progress)
         sums: dict[str, Tensor] = {}
         count = 0
         for number in range(self.q.passes):
+            if self.updates % self.q.target_interval == 0:  # the first time too: the policy may have been given weights
+                self.target.load_state_dict(self.online.state_dict())
             piece = self.replay[-1 if number == 0 else self.shuffle.integers(len(self.replay))]
             with self.clock("targets"):
                 taught = self.targets(piece)
@@ -168,8 +177,6 @@ class QTrainer:
                         sums[name] = sums.get(name, 0.0) + value
                     count += 1
             self.updates += 1
-            if self.updates % self.q.target_interval == 0:
-                self.target.load_state_dict(self.online.state_dict())
         means = {name: float(value) / count for name, value in sums.items()}
         newest = self.replay[-1]
         means["charts/reward_per_entity_turn"] = float(newest.reward[: newest.acted].mean())
