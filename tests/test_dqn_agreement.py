@@ -10,8 +10,14 @@ import torch
 
 from benchmarks.dqn_agreement import Setting, compare, gaps, make_stock, our_config, seen
 from training.value_based.learn import QLearner
+from training.value_based.nets import AgentNets, Stack
 
 torch.set_num_threads(1)
+
+
+def layers(net: AgentNets) -> list[Stack]:
+    assert net.second is not None
+    return [net.enter, net.second, net.leave]
 
 
 def test_an_update_from_equal_weights_and_transitions_has_equal_gradients():
@@ -28,9 +34,7 @@ def test_an_update_from_equal_weights_and_transitions_has_equal_gradients():
 
     model = make_stock(setting, 1)
     for net, theirs in ((learner.agent, model.q_net), (learner.target.agent, model.q_net_target)):
-        layers = [layer for layer in theirs.q_net if hasattr(layer, "weight")]
-        for ours, stock in zip((net.enter, net.second, net.leave), layers):
-            assert ours is not None
+        for ours, stock in zip(layers(net), (layer for layer in theirs.q_net if hasattr(layer, "weight"))):
             stock.weight.data.copy_(ours.weight[0])
             stock.bias.data.copy_(ours.bias[0])
     columns, buffer = learner.replay.columns, model.replay_buffer
@@ -45,10 +49,8 @@ def test_an_update_from_equal_weights_and_transitions_has_equal_gradients():
     buffer.sample = lambda *_, **__: every
     model._setup_learn(1)
     model.train(1, 150)
-    for ours, stock in zip(
-        (learner.agent.enter, learner.agent.second, learner.agent.leave), [m for m in model.q_net.q_net if hasattr(m, "weight")]
-    ):
-        assert ours is not None and ours.weight.grad is not None
+    for ours, stock in zip(layers(learner.agent), (layer for layer in model.q_net.q_net if hasattr(layer, "weight"))):
+        assert ours.weight.grad is not None
         assert torch.allclose(ours.weight.grad[0], 2 * stock.weight.grad, rtol=1e-4, atol=1e-6)
 
 

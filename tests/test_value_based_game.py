@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from agent.policy import Policy, PolicyConfig
+from agent.sparse import SparseConfig
 from main import main
 from submission.match import play_match
 from submission.package import package
@@ -139,6 +140,18 @@ def test_iql_takes_any_grouping_and_a_team_takes_none():
         TrainConfig(policy=PolicyConfig(greedy=True))
     with pytest.raises(ValueError, match=r"q.replay is 0"):
         QConfig(replay=0)
+
+
+@pytest.mark.parametrize("backbone", ["communication", "bun", "adaps"])
+def test_every_backbone_learns_q_values_and_sparse_targets_stay_sparse(backbone):
+    small = PolicyConfig(width=16, backbone=backbone, sparsity=0.5, sparse=SparseConfig(interval=4, window=1))
+    trainer = QTrainer(dataclasses.replace(SMALL, policy=small, q=dataclasses.replace(SMALL.q, target_interval=1)))
+    for _ in range(3):
+        assert all(np.isfinite(value) for value in trainer.step_iteration().values())
+    trainer.target.load_state_dict(trainer.online.state_dict())
+    masked = [layer for layer in trainer.target.modules() if hasattr(layer, "mask") and hasattr(layer, "weight")]
+    assert masked and not any(layer.weight[~layer.mask].any() for layer in masked)  # pyright: ignore[reportIndexIssue, reportOperatorIssue]
+    assert any(p.grad is not None and p.grad.any() for p in trainer.policy.backbone.parameters())
 
 
 @pytest.mark.parametrize("algo", ["iql", "qmix"])
