@@ -136,7 +136,7 @@ class QTrainer:
                 piece.add(self.obs, batch, output.value, action, torch.zeros_like(output.value))
             result = self.env.step(action.cpu().numpy())
             piece.outcome(result.reward, result.done, result.truncated)
-            finished += result.finished
+            finished += [(ended, (0, 1)) for ended in result.finished]
             if (result.truncated & ~result.done).any():  # judged once, when it happens, by the target network of then
                 piece.cut(self.obs, self.row_values(self.transfer(self.policy.batch(self.obs))))
             with self.clock("restart"):
