@@ -33,7 +33,7 @@ COLLAPSED = (
 )
 SPIKED = (
     "The gradient's norm is {value:.3g}, {times:.0f} times its median of the last {window} iterations. It is clipped to "
-    "--ppo.max-grad-norm; if this comes often, lower --ppo.learning-rate, clip harder, or look for rewards that are out of proportion."
+    "max-grad-norm (of --ppo or --q); if this comes often, lower --ppo.learning-rate, clip harder, or look for rewards that are out of proportion."
 )
 
 
@@ -48,9 +48,9 @@ class Health:
         self._spiked = False
 
     def look(self, metrics: Mapping[str, float]) -> list[str]:
-        """Take in `losses/explained_variance` and `losses/grad_norm` of one iteration."""
+        """Take in `losses/explained_variance` (which Q-learning has not) and `losses/grad_norm` of one iteration."""
         alarms = []
-        explained, norm = metrics["losses/explained_variance"], metrics["losses/grad_norm"]
+        explained, norm = metrics.get("losses/explained_variance", math.nan), metrics["losses/grad_norm"]
         if math.isfinite(explained):  # nan if the returns did not vary
             self._explained.append(explained)
         if len(self._explained) == WINDOW:
