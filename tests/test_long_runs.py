@@ -147,7 +147,9 @@ def test_a_policy_that_builds_nothing_is_rated_below_the_miner_and_measuring_cha
 
 def test_the_best_checkpoint_is_the_one_rated_highest_not_the_richest(tmp_path):
     trainer = Trainer(dataclasses.replace(SMALL, league=LeagueConfig(share=0.5)))
-    poor, rich = {"finished": 0.5, "ice_transferred": 1.0}, {"finished": 1.0, "ice_transferred": 1e5}
+    poor = {"finished": 0.5, "lichen": 9e4, "ice_transferred": 1e5}
+    rich = {"finished": 1.0, "lichen": 2e4, "ice_transferred": 4e4}
+    richer = {"finished": 1.0, "lichen": 2e4, "ice_transferred": 5e4}
     for step, scores in ((1, {**poor, "rating": -3.0}), (2, {**poor, "rating": 4.0}), (3, {**rich, "rating": 3.9}), (4, None)):
         trainer.env_steps = step
         save(trainer, tmp_path / "run", scores)
@@ -155,10 +157,10 @@ def test_the_best_checkpoint_is_the_one_rated_highest_not_the_richest(tmp_path):
     assert checkpoint.load(tmp_path / "run" / "best").step == 2
     assert checkpoint.load(tmp_path / "run", which="latest").step == 4
     without = Trainer(SMALL)
-    for step, scores in ((1, poor), (2, rich), (3, poor)):
+    for step, scores in ((1, poor), (2, rich), (3, richer), (4, {**richer, "lichen": 1e4, "ice_transferred": 1e6}), (5, poor)):
         without.env_steps = step
         save(without, tmp_path / "plain", scores)
-    assert checkpoint.load(tmp_path / "plain").step == 2
+    assert checkpoint.load(tmp_path / "plain").step == 3
 
 
 # --------------------------------------------------------------------------------------------------------------- report

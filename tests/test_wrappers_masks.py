@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -319,6 +320,34 @@ def test_configs_narrow_what_is_offered() -> None:
         assert all(c[2] == ICE for c in legal_actions(int(narrow.mask[i])) if c[0] == TRANSFER)
     one = Rows(pair, ActionConfig(heavies_per_factory=0, lights=0)).obs
     assert not (one.mask >> BUILD_HEAVY & 1).any() and not (one.mask >> BUILD_LIGHT & 1).any()
+
+
+@pytest.mark.parametrize(
+    ("water", "heavies", "offered"),
+    [
+        (79, 1, {"ice"}),  # thirst goes before everything
+        (79, 2, {"ice"}),
+        (80, 1, {"ore"}),
+        (80, 2, {"ice", "ore", "rubble"}),
+    ],
+)
+def test_heavies_dig_what_their_home_needs_first(water: int, heavies: int, offered: set[str]) -> None:
+    """With `ice_first` 80 and `ore_first` 2; lights dig rubble whatever is needed, since nothing else is theirs."""
+    cells = {"ice": (14, 10), "ore": (14, 12), "rubble": (12, 13)}
+    boards = {name: {cell: 60 if name == "rubble" else 1} for name, cell in cells.items()}
+    actions = dataclasses.replace(EVERYTHING, ice_first=80, ore_first=2, light_dig=("rubble",))
+    for kind in ("heavy", "light"):
+        dug = set()
+        for name, cell in cells.items():
+            others = [(0, "heavy", (16 + i, 8), {}) for i in range(heavies - (kind == "heavy"))]
+            rows = scene((0, kind, cell, {"power": 140}), *others, **boards)
+            rows.pair.factory(0).cargo.water = water  # type: ignore[attr-defined]
+            rows.pair.reload()
+            rows.action_rules = actions.rules()
+            assert (rows.pair.game.robot_home[rows.pair.game.robot_alive == 1] == 0).all()
+            if mask_of(rows, cell) >> DIG & 1:
+                dug.add(name)
+        assert dug == (offered if kind == "heavy" else {"rubble"}), kind
 
 
 def test_a_config_with_unknown_words_is_refused() -> None:

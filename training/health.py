@@ -33,7 +33,7 @@ COLLAPSED = (
 )
 SPIKED = (
     "The gradient's norm is {value:.3g}, {times:.0f} times its median of the last {window} iterations. It is clipped to "
-    "max-grad-norm (of --ppo or --q); if this comes often, lower --ppo.learning-rate, clip harder, or look for rewards that are out of proportion."
+    "max-grad-norm (of --ppo or --q); if this comes often, lower the learning rate, clip harder, or look for rewards out of proportion."
 )
 
 

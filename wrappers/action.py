@@ -38,6 +38,7 @@ ACTION_RULES_DTYPE = np.dtype(
         ("dig", np.int32),  # bit a target of DIG_NAMES
         ("light_dig", np.int32),
         ("ice_first", np.int32),
+        ("ore_first", np.int32),
         ("rubble_distance", np.int32),
         ("avoid_friends", np.int32),
         ("keep_way_home", np.int32),
@@ -68,6 +69,8 @@ class ActionConfig:
     """Those of them that light robots dig for."""
     ice_first: int = 0
     """Water of their home factory below which heavies dig for nothing but ice."""
+    ore_first: int = 0
+    """Heavies of a factory that has enough water by `ice_first` below which they dig for nothing but ore."""
     rubble_distance: int = 5
     """Farthest distance (steps to the factory's walls) at which rubble is worth digging for its own sake."""
     amounts: tuple[str, ...] = AMOUNT_NAMES
@@ -100,7 +103,16 @@ class ActionConfig:
                     raise ValueError(f"{name} has {value!r}; accepted are {', '.join(known)}.")
         if not self.amounts:
             raise ValueError(f"amounts is empty; at least one of {', '.join(AMOUNT_NAMES)} is needed.")
-        for name in ("ice_first", "rubble_distance", "water_reserve", "lights", "heavies", "lights_per_factory", "heavies_per_factory"):
+        for name in (
+            "ice_first",
+            "ore_first",
+            "rubble_distance",
+            "water_reserve",
+            "lights",
+            "heavies",
+            "lights_per_factory",
+            "heavies_per_factory",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted are 0 and more.")
 
@@ -147,7 +159,7 @@ class ActionConfig:
             record[name] = sum(1 << k for k, resource in enumerate(RESOURCE_NAMES) if resource in getattr(self, name))
         for name in ("dig", "light_dig"):
             record[name] = sum(1 << k for k, target in enumerate(DIG_NAMES) if target in getattr(self, name))
-        for name in ("transfer_to_robots", "ice_first", "rubble_distance", "avoid_friends", "keep_way_home", "water_reserve"):
+        for name in ("transfer_to_robots", "ice_first", "ore_first", "rubble_distance", "avoid_friends", "keep_way_home", "water_reserve"):
             record[name] = getattr(self, name)
         record["side_limit"] = self.lights, self.heavies
         record["factory_limit"] = self.lights_per_factory, self.heavies_per_factory
