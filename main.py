@@ -129,8 +129,8 @@ def imitate(argv: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Evaluate:
-    checkpoint: tyro.conf.Positional[str] = "latest"
-    """Checkpoint, run folder (its best checkpoint), or `latest`."""
+    checkpoint: tyro.conf.Positional[str] = "shipped"
+    """Checkpoint, run folder (its best checkpoint), `latest` (the run under runs/ that was saved last), or `shipped`."""
     maps: int = 32
     """Unseen maps of 1000 turns."""
     map_size: int | None = None
@@ -164,8 +164,10 @@ def scripted_opponent(name: str) -> Any:
 
     if name in names():
         return Scripted(lambda: make_act(name))
-    if name != "latest" and not Path(name).exists():
-        raise UsageError(f"Opponent {name!r} does not exist; accepted are {', '.join(names())}, a checkpoint, a run folder, and latest.")
+    if name not in ("latest", "shipped") and not Path(name).exists():
+        raise UsageError(
+            f"Opponent {name!r} does not exist; accepted are {', '.join(names())}, a checkpoint, a run folder, latest, and shipped."
+        )
     return name
 
 
@@ -174,8 +176,8 @@ def scripted_opponent(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Package:
-    checkpoint: tyro.conf.Positional[str] = "latest"
-    """Checkpoint, run folder (its best checkpoint), or `latest`."""
+    checkpoint: tyro.conf.Positional[str] = "shipped"
+    """Checkpoint, run folder (its best checkpoint), `latest` (the run under runs/ that was saved last), or `shipped`."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("submission.tar.gz")
     """The tarball to write."""
     greedy: bool = False
@@ -270,9 +272,9 @@ def submit(argv: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Play:
-    left: tyro.conf.Positional[str]
-    """Who plays player_0: a built-in opponent (farmer, say), a tarball, a folder with main.py, a checkpoint, a run folder, or `latest`."""
-    right: tyro.conf.Positional[str]
+    left: tyro.conf.Positional[str] = "shipped"
+    """Who plays player_0: a built-in opponent, a tarball, a folder with main.py, a checkpoint, a run folder, `latest`, or `shipped`."""
+    right: tyro.conf.Positional[str] = "farmer"
     """Who plays player_1."""
     seed: int = 0
     """Of the map."""
@@ -350,7 +352,7 @@ def replay(argv: list[str]) -> None:
 @dataclass(frozen=True)
 class Rate:
     players: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Built-in opponents, tarballs, folders with main.py, programs, checkpoints, run folders, `latest`; nobody: show the file."""
+    """Built-in opponents, tarballs, folders with main.py, programs, checkpoints, run folders, `latest`, `shipped`; none: show the file."""
     against: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--pool"])] = ()
     """A fixed pool that the players meet instead of each other."""
     games: int = 20

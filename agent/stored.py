@@ -21,6 +21,8 @@ import torch
 FORMAT = 1
 CONFIG, POLICY, TRAINER = "config.json", "policy.safetensors", "trainer.pt"
 POINTERS = ("best", "latest")
+SHIPPED = Path(__file__).resolve().parent / "shipped"  # the best agent so far, part of the repository
+WORDS = ("latest", "shipped")  # that mean a checkpoint where no file has that name
 STEP = re.compile(r"step-(\d+)(?:\.(\d+))?")
 
 
@@ -32,6 +34,8 @@ def resolve(path: Path | str, which: Literal["best", "latest"] = "best", runs: P
     """The checkpoint folder that `path` means (see `load`)."""
     if which not in POINTERS:
         raise CheckpointError(f"which is {which!r}; accepted are 'best' and 'latest'.")
+    if str(path) == "shipped" and not Path(path).exists():
+        path = SHIPPED
     if str(path) == "latest" and not Path(path).exists():
         saved = [pointer for pointer in Path(runs).glob("*/latest") if pointer.is_file()]
         if not saved:
@@ -43,7 +47,7 @@ def resolve(path: Path | str, which: Literal["best", "latest"] = "best", runs: P
     if path.name in POINTERS and not path.exists() and path.parent.is_dir():
         raise CheckpointError(f"Run {path.parent} has no checkpoint called {path.name}.")
     if not path.is_dir():
-        raise CheckpointError(f"{path} is no folder; accepted are a checkpoint folder, a run folder and the word latest.")
+        raise CheckpointError(f"{path} is no folder; accepted are a checkpoint folder, a run folder, and the words latest and shipped.")
     if (path / CONFIG).exists() and not _in_run(path):
         return path
     for name in POINTERS[POINTERS.index(which) :]:
@@ -53,7 +57,7 @@ def resolve(path: Path | str, which: Literal["best", "latest"] = "best", runs: P
     if whole:  # killed between the very first checkpoint and its pointer
         return whole[-1]
     missing = "config.json" if any((path / name).exists() for name in (POLICY, TRAINER)) else "checkpoint"
-    raise CheckpointError(f"{path} has no {missing}; accepted are a checkpoint folder, a run folder and the word latest.")
+    raise CheckpointError(f"{path} has no {missing}; accepted are a checkpoint folder, a run folder, and the words latest and shipped.")
 
 
 def read_policy(folder: Path, contents: bytes) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from agent.stored import CONFIG, POINTERS, POLICY, steps_of
+from agent.stored import CONFIG, POINTERS, POLICY, WORDS, steps_of
 from submission.opponents import FOLDER
 from submission.opponents import names as opponent_names
 from submission.package import package
@@ -49,7 +49,7 @@ def open_player(player: Player | Path | str) -> Player:
     """The program that a player argument means; a `Player` is handed through.
 
     Accepted: the name of a built-in opponent; a `.tar.gz` with `main.py` at its top; a folder with `main.py`; a `.py`
-    file or an executable; a checkpoint or run folder, or `latest` (packaged on the spot). A folder or file of the same
+    file or an executable; a checkpoint or run folder, `latest`, or `shipped` (packaged on the spot). A folder or file of the same
     name as an opponent is meant with `./` before it.
     """
     if isinstance(player, Player):
@@ -58,12 +58,12 @@ def open_player(player: Player | Path | str) -> Player:
     if name in opponent_names():
         return _program(name, FOLDER / name / "main.py")
     path = Path(player)
-    if name == "latest" and not path.exists():
+    if name in WORDS and not path.exists():
         return _packaged(name)
     if not path.exists():
         raise ValueError(
             f"Player {name!r} does not exist; accepted are a built-in opponent ({', '.join(opponent_names())}), a .tar.gz, "
-            "a folder with main.py, a main.py, a checkpoint or run folder, and latest."
+            "a folder with main.py, a main.py, a checkpoint or run folder, latest, and shipped."
         )
     if path.is_dir():
         if (path / "main.py").is_file():

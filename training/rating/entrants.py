@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from agent.stored import WORDS
 from submission.opponents import FOLDER
 from submission.opponents import names as opponent_names
 from submission.players import Player, open_player
@@ -80,7 +81,8 @@ class Field:
             return Entrant(argument, digest("opponent", files_under(FOLDER, code)), "opponent", argument)
         path = Path(argument)
         is_run = path.is_dir() and not (path / "main.py").is_file()
-        if is_run or (path.name in ("latest", "best") and not path.is_dir() and (argument == "latest" or path.parent.is_dir())):
+        pointer = path.name in ("latest", "best") and not path.is_dir() and path.parent.is_dir()
+        if is_run or pointer or (argument in WORDS and not path.exists()):
             return self._checkpoint(argument)
         self._programs[argument] = self._stack.enter_context(open_player(argument))
         parts = files_under(path, path.rglob("*")) if path.is_dir() else [("", path.read_bytes())]
