@@ -456,8 +456,10 @@ def bench(argv: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Demo:
-    env_steps: int = 51_200
-    """Environment steps of training."""
+    preset: Literal["full", "demo"] = "full"
+    """full: the whole game. demo: the survival skill alone, in half the time."""
+    env_steps: int | None = None
+    """Environment steps of training (default: 128,000 for full, 51,200 for demo)."""
     seed: int = 1
     run_dir: Path = RUNS / "demo"
     """Folder of everything that the demo makes; it is made anew."""
@@ -475,12 +477,13 @@ def demo(argv: list[str]) -> None:
     from training.train import train as run_training
 
     args = _parse(Demo, argv, "demo", demo)
-    config = dataclasses.replace(PRESETS["demo"], env_steps=args.env_steps, seed=args.seed)
+    env_steps = args.env_steps or {"full": 128_000, "demo": 51_200}[args.preset]
+    config = dataclasses.replace(PRESETS[args.preset], env_steps=env_steps, seed=args.seed)
     if args.run_dir.exists():
         if not (args.run_dir / "metrics.jsonl").is_file():
             raise UsageError(f"{args.run_dir} exists and is no run; the demo makes its folder anew, so name another.")
         shutil.rmtree(args.run_dir)
-    print(f"1/4  Training {args.env_steps:,} environment steps on {config.map_size}x{config.map_size} maps ...", flush=True)
+    print(f"1/4  Training {env_steps:,} environment steps on {config.map_size}x{config.map_size} maps ...", flush=True)
     began = time.perf_counter()
     run_training(config, args.run_dir)
     seconds = time.perf_counter() - began

@@ -332,7 +332,7 @@ def test_configs_narrow_what_is_offered() -> None:
     ],
 )
 def test_heavies_dig_what_their_home_needs_first(water: int, heavies: int, offered: set[str]) -> None:
-    """With `ice_first` 80 and `ore_first` 2; lights dig rubble whatever is needed, since nothing else is theirs."""
+    """With `ice_first` 80 and `ore_first` 2; lights dig rubble, since nothing else is theirs, unless water is below `rubble_water`."""
     cells = {"ice": (14, 10), "ore": (14, 12), "rubble": (12, 13)}
     boards = {name: {cell: 60 if name == "rubble" else 1} for name, cell in cells.items()}
     actions = dataclasses.replace(EVERYTHING, ice_first=80, ore_first=2, light_dig=("rubble",))
@@ -347,6 +347,8 @@ def test_heavies_dig_what_their_home_needs_first(water: int, heavies: int, offer
             assert (rows.pair.game.robot_home[rows.pair.game.robot_alive == 1] == 0).all()
             if mask_of(rows, cell) >> DIG & 1:
                 dug.add(name)
+            rows.action_rules = dataclasses.replace(actions, rubble_water=water + 1).rules()
+            assert name != "rubble" or not mask_of(rows, cell) >> DIG & 1
         assert dug == (offered if kind == "heavy" else {"rubble"}), kind
 
 

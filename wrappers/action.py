@@ -39,6 +39,7 @@ ACTION_RULES_DTYPE = np.dtype(
         ("light_dig", np.int32),
         ("ice_first", np.int32),
         ("ore_first", np.int32),
+        ("rubble_water", np.int32),
         ("rubble_distance", np.int32),
         ("avoid_friends", np.int32),
         ("keep_way_home", np.int32),
@@ -71,6 +72,8 @@ class ActionConfig:
     """Water of their home factory below which heavies dig for nothing but ice."""
     ore_first: int = 0
     """Heavies of a factory that has enough water by `ice_first` below which they dig for nothing but ore."""
+    rubble_water: int = 0
+    """Water of their home factory below which robots clear no rubble: there is more ground than can be watered."""
     rubble_distance: int = 5
     """Farthest distance (steps to the factory's walls) at which rubble is worth digging for its own sake."""
     amounts: tuple[str, ...] = AMOUNT_NAMES
@@ -106,6 +109,7 @@ class ActionConfig:
         for name in (
             "ice_first",
             "ore_first",
+            "rubble_water",
             "rubble_distance",
             "water_reserve",
             "lights",
@@ -159,7 +163,16 @@ class ActionConfig:
             record[name] = sum(1 << k for k, resource in enumerate(RESOURCE_NAMES) if resource in getattr(self, name))
         for name in ("dig", "light_dig"):
             record[name] = sum(1 << k for k, target in enumerate(DIG_NAMES) if target in getattr(self, name))
-        for name in ("transfer_to_robots", "ice_first", "ore_first", "rubble_distance", "avoid_friends", "keep_way_home", "water_reserve"):
+        for name in (
+            "transfer_to_robots",
+            "ice_first",
+            "ore_first",
+            "rubble_water",
+            "rubble_distance",
+            "avoid_friends",
+            "keep_way_home",
+            "water_reserve",
+        ):
             record[name] = getattr(self, name)
         record["side_limit"] = self.lights, self.heavies
         record["factory_limit"] = self.lights_per_factory, self.heavies_per_factory

@@ -273,10 +273,13 @@ def dig_pays(game, rules, action_rules, built, player, r, cell, heavy):
     """Whether digging here is offered and of use: ice or ore that fits, rubble near an own factory, lichen of the enemy."""
     offered = action_rules.light_dig & action_rules.dig if not heavy else action_rules.dig
     home = int(game.robot_home[r])
-    if heavy and game.factory_alive[home]:
-        if game.factory_cargo[home, WATER_STOCK] < action_rules.ice_first:
+    if game.factory_alive[home]:
+        water = int(game.factory_cargo[home, WATER_STOCK])
+        if water < action_rules.rubble_water:
+            offered &= ~(1 << DIG_RUBBLE)
+        if heavy and water < action_rules.ice_first:
             offered &= 1 << DIG_ICE
-        elif built[1, home] < action_rules.ore_first:
+        elif heavy and built[1, home] < action_rules.ore_first:
             offered &= 1 << DIG_ORE
     if game.ice[cell]:
         return offered >> DIG_ICE & 1 != 0 and game.robot_cargo[r, 0] < rules.cargo_space[heavy]
