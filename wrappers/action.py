@@ -38,8 +38,6 @@ ACTION_RULES_DTYPE = np.dtype(
         ("dig", np.int32),  # bit a target of DIG_NAMES
         ("light_dig", np.int32),
         ("ice_first", np.int32),
-        ("ore_first", np.int32),
-        ("rubble_water", np.int32),
         ("rubble_distance", np.int32),
         ("avoid_friends", np.int32),
         ("keep_way_home", np.int32),
@@ -70,10 +68,6 @@ class ActionConfig:
     """Those of them that light robots dig for."""
     ice_first: int = 0
     """Water of their home factory below which heavies dig for nothing but ice."""
-    ore_first: int = 0
-    """Heavies of a factory that has enough water by `ice_first` below which they dig for nothing but ore."""
-    rubble_water: int = 0
-    """Water of their home factory below which robots clear no rubble: there is more ground than can be watered."""
     rubble_distance: int = 5
     """Farthest distance (steps to the factory's walls) at which rubble is worth digging for its own sake."""
     amounts: tuple[str, ...] = AMOUNT_NAMES
@@ -108,8 +102,6 @@ class ActionConfig:
             raise ValueError(f"amounts is empty; at least one of {', '.join(AMOUNT_NAMES)} is needed.")
         for name in (
             "ice_first",
-            "ore_first",
-            "rubble_water",
             "rubble_distance",
             "water_reserve",
             "lights",
@@ -166,8 +158,6 @@ class ActionConfig:
         for name in (
             "transfer_to_robots",
             "ice_first",
-            "ore_first",
-            "rubble_water",
             "rubble_distance",
             "avoid_friends",
             "keep_way_home",

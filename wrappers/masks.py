@@ -269,18 +269,12 @@ def wall_distance(cell, centre):
 
 
 @jit
-def dig_pays(game, rules, action_rules, built, player, r, cell, heavy):
+def dig_pays(game, rules, action_rules, player, r, cell, heavy):
     """Whether digging here is offered and of use: ice or ore that fits, rubble near an own factory, lichen of the enemy."""
     offered = action_rules.light_dig & action_rules.dig if not heavy else action_rules.dig
     home = int(game.robot_home[r])
-    if game.factory_alive[home]:
-        water = int(game.factory_cargo[home, WATER_STOCK])
-        if water < action_rules.rubble_water:
-            offered &= ~(1 << DIG_RUBBLE)
-        if heavy and water < action_rules.ice_first:
-            offered &= 1 << DIG_ICE
-        elif heavy and built[1, home] < action_rules.ore_first:
-            offered &= 1 << DIG_ORE
+    if heavy and game.factory_alive[home] and game.factory_cargo[home, WATER_STOCK] < action_rules.ice_first:
+        offered &= 1 << DIG_ICE
     if game.ice[cell]:
         return offered >> DIG_ICE & 1 != 0 and game.robot_cargo[r, 0] < rules.cargo_space[heavy]
     if game.ore[cell] and offered >> DIG_ORE & 1 and game.robot_cargo[r, 1] < rules.cargo_space[heavy]:
@@ -325,7 +319,7 @@ def way_home(game, rules, player, cell, heavy):
 
 
 @jit
-def robot_mask(game, rules, action_rules, built, player, r):
+def robot_mask(game, rules, action_rules, player, r):
     """The mask of robot `r`."""
     cell = int(game.robot_cell[r])
     heavy = int(game.robot_heavy[r])
@@ -352,7 +346,7 @@ def robot_mask(game, rules, action_rules, built, player, r):
             mask |= pickup_bits(game, rules, action_rules, r, heavy, factory, spend, resource if kind == PICKUP else -1)
     elif kinds >> DIG & 1:
         cost = int(rules.dig_cost[heavy])
-        if (cost <= spend or (kind == DIG and cost <= power)) and dig_pays(game, rules, action_rules, built, player, r, cell, heavy):
+        if (cost <= spend or (kind == DIG and cost <= power)) and dig_pays(game, rules, action_rules, player, r, cell, heavy):
             # the walk home begins with an order to go, and ends with two more to hand over and take power
             orders = 3 * int(rules.action_queue_power_cost[heavy])
             if not action_rules.keep_way_home or power - cost >= orders + way_home(game, rules, player, cell, heavy):
@@ -377,4 +371,4 @@ def write_masks(game, rules, action_rules, player, slot, mask):
             mask[i] = factory_mask(game, rules, action_rules, player, f, lights, heavies, built)
         else:
             r = player * MAX_ROBOTS + int(slot[i]) - MAX_FACTORIES
-            mask[i] = robot_mask(game, rules, action_rules, built, player, r)
+            mask[i] = robot_mask(game, rules, action_rules, player, r)

@@ -215,7 +215,7 @@ def write_rows(game, rules, action_rules, static, b, feature, side, slot, kind, 
             cell[i] = game.robot_cell[r]
             ident[i] = game.robot_id[r]
             home[i] = game.factory_slot[game.robot_home[r]]
-            mask[i] = robot_mask(game, rules, action_rules, built, player, r)
+            mask[i] = robot_mask(game, rules, action_rules, player, r)
             write_robot(game, rules, static, numbers, own, enemy, work, works, player, r, int(mask[i]), feature[i])
             i += 1
 

@@ -50,7 +50,7 @@ class RewardConfig:
     early: float = 0.1
     """How much more the ice terms count at the first turn than at the last."""
     thirst: float = 0.0
-    """How much more the ice terms count for an empty factory than for one with 200 water or more (a robot's is its home)."""
+    """How much more the ice terms count for an empty factory than for one with 100 water or more (a robot's is its home)."""
     heavies_wanted: int = 0
     """Heavies of a factory with which ore counts no more for it and its robots; with fewer it counts by the share that is missing
     (0: it always counts)."""
@@ -106,7 +106,7 @@ def ice_need(game, weights, f):
     """What multiplies the ice terms of factory `f` and its robots."""
     if weights.thirst == 0 or f < 0 or not game.factory_alive[f]:
         return 1.0
-    return 1.0 + weights.thirst * max(1.0 - int(game.factory_cargo[f, WATER_STOCK]) / 200, 0.0)
+    return 1.0 + weights.thirst * max(1.0 - int(game.factory_cargo[f, WATER_STOCK]) / 100, 0.0)
 
 
 @jit
