@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from training.checkpoint import pack, unpack
+from training.train import TrainingError
 from training.value_based.learn import MAST, RIGL, QConfig, QLearner
 from training.value_based.mixers import Monotonic, by_seat, make_mixer
 from training.value_based.nets import AgentNets, NetConfig, clip_by_net
@@ -312,6 +313,15 @@ def test_a_resumed_run_goes_on_exactly_replay_included(config):
     assert straight.updates == second.updates > 0 and straight.evaluate() == second.evaluate()
     with pytest.raises(ValueError, match="another config"):
         QLearner(dataclasses.replace(config, gamma=0.5)).load_state(first.state())
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence():
+    learner = filled(TINY)
+    learner.replay.columns["reward"][:] = np.nan
+    before = [p.clone() for p in learner.online.parameters()]
+    with pytest.raises(TrainingError, match="The loss is nan after 300 environment steps"):
+        learner.update()
+    assert all(map(torch.equal, before, learner.online.parameters()))
 
 
 def test_flops_and_sizes_equal_a_hand_count():

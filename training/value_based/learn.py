@@ -25,7 +25,7 @@ from training.tasks import make_task
 from training.tasks.learn import EVALUATION_SEED
 from training.train import TrainingError
 from training.value_based.mixers import ALGORITHMS, Mixer, make_mixer
-from training.value_based.nets import AgentNets, NetConfig, clip_by_net, finite, parameter_count
+from training.value_based.nets import AgentNets, NetConfig, clip_by_net, parameter_count
 from training.value_based.replay import EpisodeReplay
 from training.value_based.targets import epsilon_at, greedy_action, lambda_returns, masked_max, soft_mellowmax
 
@@ -215,7 +215,7 @@ class QLearner:
         new = min(config.recent_batch, len(self.replay))
         batch = self.replay.batch(self.replay.sample(config.batch - new, new, self.random))
         loss = self.loss(batch)
-        if not finite(loss):
+        if not torch.isfinite(loss):
             raise TrainingError(f"The loss is {float(loss)} after {self.env_steps} environment steps.")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
