@@ -216,7 +216,7 @@ class QLearner:
         batch = self.replay.batch(self.replay.sample(config.batch - new, new, self.random))
         loss = self.loss(batch)
         if not torch.isfinite(loss):
-            raise TrainingError(f"The loss is {float(loss)} after {self.env_steps} environment steps.")
+            raise TrainingError(f"The loss is {loss.item()} after {self.env_steps} environment steps.")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.topology is not None:
