@@ -10,8 +10,9 @@ side's factories, light and heavy robots by the team's state. Entities come and 
 
 Games have 1,000 turns, so that whole ones, as on the small tasks, would fill the memory. Targets are lambda-returns along
 pieces, computed anew by the target network whenever a piece is used (Peng's Q(lambda)). Agents are feed-forward: the
-observation says where everything is, and a memory would need whole games. The replay is `q.replay` pieces, about 15 MB each with the default piece of 256
-environment steps (metric `charts/replay_mb`); it is part of a checkpoint, so that a resumed run goes on exactly.
+observation says where everything is, and a memory would need whole games. The replay is `q.replay` pieces, about 15 MB each
+with the default piece of 256 environment steps (metric `charts/replay_mb`); it is part of a checkpoint, so that a resumed
+run goes on exactly.
 """
 
 from __future__ import annotations
