@@ -315,6 +315,17 @@ def test_a_resumed_run_goes_on_exactly_replay_included(config):
         QLearner(dataclasses.replace(config, gamma=0.5)).load_state(first.state())
 
 
+def test_evaluation_leaves_training_as_it_was_and_random_play_is_the_same_for_all_networks():
+    one, other = QLearner(TINY), QLearner(dataclasses.replace(TINY, net=NetConfig(hidden=4), algo="iql"))
+    assert one.evaluate(8, epsilon=1.0) == other.evaluate(8, epsilon=1.0) != one.evaluate(8)
+    plain, watched = QLearner(TINY), QLearner(TINY)
+    for _ in range(3):
+        plain.iterate()
+        watched.iterate()
+        watched.evaluate(epsilon=0.5)
+    assert all(map(torch.equal, plain.online.parameters(), watched.online.parameters()))
+
+
 def test_a_loss_that_is_no_number_stops_with_a_sentence():
     learner = filled(TINY)
     learner.replay.columns["reward"][:] = np.nan
