@@ -480,7 +480,7 @@ def demo(argv: list[str]) -> None:
 
 
 def reproduce(argv: list[str]) -> None:
-    """Run published experiments again (magma, bun, communication, adaps, sparse, mast), or compare the backbones on the game (backbones)."""
+    """Run published experiments again (magma, bun, communication, adaps, sparse, mast), or compare backbones on the game (backbones)."""
     from training.reproduce import EXPERIMENTS
 
     if argv and argv[0] in ("-h", "--help"):
