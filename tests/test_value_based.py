@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from training.checkpoint import pack, unpack
+from training.train import TrainingError
 from training.value_based.learn import MAST, RIGL, QConfig, QLearner
 from training.value_based.mixers import Monotonic, by_seat, make_mixer
 from training.value_based.nets import AgentNets, NetConfig, clip_by_net
@@ -312,6 +313,26 @@ def test_a_resumed_run_goes_on_exactly_replay_included(config):
     assert straight.updates == second.updates > 0 and straight.evaluate() == second.evaluate()
     with pytest.raises(ValueError, match="another config"):
         QLearner(dataclasses.replace(config, gamma=0.5)).load_state(first.state())
+
+
+def test_evaluation_leaves_training_as_it_was_and_random_play_is_the_same_for_all_networks():
+    one, other = QLearner(TINY), QLearner(dataclasses.replace(TINY, net=NetConfig(hidden=4), algo="iql"))
+    assert one.evaluate(8, epsilon=1.0) == other.evaluate(8, epsilon=1.0) != one.evaluate(8)
+    plain, watched = QLearner(TINY), QLearner(TINY)
+    for _ in range(3):
+        plain.iterate()
+        watched.iterate()
+        watched.evaluate(epsilon=0.5)
+    assert all(map(torch.equal, plain.online.parameters(), watched.online.parameters()))
+
+
+def test_a_loss_that_is_no_number_stops_with_a_sentence():
+    learner = filled(TINY)
+    learner.replay.columns["reward"][:] = np.nan
+    before = [p.clone() for p in learner.online.parameters()]
+    with pytest.raises(TrainingError, match="The loss is nan after 300 environment steps"):
+        learner.update()
+    assert all(map(torch.equal, before, learner.online.parameters()))
 
 
 def test_flops_and_sizes_equal_a_hand_count():

@@ -8,10 +8,11 @@ maximum in place of the mean): so the value head is the largest Q-value, and the
 IQL learns each group's value (`--grouping`; by default each entity's), VDN the sum over a side, QMIX a monotonic mixture of a
 side's factories, light and heavy robots by the team's state. Entities come and go as rows: who is not there is in no sum.
 
-A game has 1,000 turns, so that whole episodes do not fit in memory or need recurrence; targets are lambda-returns along
+Games have 1,000 turns, so that whole ones, as on the small tasks, would fill the memory. Targets are lambda-returns along
 pieces, computed anew by the target network whenever a piece is used (Peng's Q(lambda)). Agents are feed-forward: the
-observation says where everything is. The replay is `q.replay` pieces, about 15 MB each with the default piece of 256
-environment steps (metric `charts/replay_mb`); it is part of a checkpoint, so that a resumed run goes on exactly.
+observation says where everything is, and a memory would need whole games. The replay is `q.replay` pieces, about 15 MB each
+with the default piece of 256 environment steps (metric `charts/replay_mb`); it is part of a checkpoint, so that a resumed
+run goes on exactly.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from training.tasks import make_task
 from training.tasks.learn import EVALUATION_SEED
 from training.train import TrainingError
 from training.value_based.mixers import ALGORITHMS, Mixer, make_mixer
-from training.value_based.nets import AgentNets, NetConfig, clip_by_net, finite, parameter_count
+from training.value_based.nets import AgentNets, NetConfig, clip_by_net, parameter_count
 from training.value_based.replay import EpisodeReplay
 from training.value_based.targets import epsilon_at, greedy_action, lambda_returns, masked_max, soft_mellowmax
 
@@ -199,8 +199,7 @@ class QLearner:
             q_values, memory = self.agent(torch.from_numpy(obs)[None], torch.from_numpy(action)[None], memory)
             action = greedy_action(q_values[0], torch.from_numpy(legal)).numpy()
             epsilon = epsilon_at(self.env_steps, config.epsilon_start, config.epsilon_end, config.epsilon_steps)
-            explored = np.where(legal, self.random.random(legal.shape), -1.0).argmax(-1)
-            action = np.where(self.random.random(action.shape) < epsilon, explored, action)
+            action = explored(action, legal, epsilon, self.random)
             step = task.step(action)
             for name, what in (("action", action), ("reward", step.reward), ("done", step.done)):
                 out[name][running, t] = what[running]
@@ -215,8 +214,8 @@ class QLearner:
         new = min(config.recent_batch, len(self.replay))
         batch = self.replay.batch(self.replay.sample(config.batch - new, new, self.random))
         loss = self.loss(batch)
-        if not finite(loss):
-            raise TrainingError(f"The loss is {float(loss)} after {self.env_steps} environment steps.")
+        if not torch.isfinite(loss):
+            raise TrainingError(f"The loss is {loss.item()} after {self.env_steps} environment steps.")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.topology is not None:
@@ -296,12 +295,15 @@ class QLearner:
 
     # ------------------------------------------------------------------------------------------------- looking at it
 
-    def evaluate(self, episodes: int | None = None, seed: int = 0) -> float:
-        """Mean over agents of the greedy return of whole episodes of unseen environments; leaves training as it was."""
-        return float(np.mean(self.returns(episodes, seed)))
+    def evaluate(self, episodes: int | None = None, seed: int = 0, epsilon: float = 0.0) -> float:
+        """Mean over agents of the return of whole episodes of unseen environments; leaves training as it was.
+
+        Play is greedy but for a share `epsilon` of random legal actions.
+        """
+        return float(np.mean(self.returns(episodes, seed, epsilon)))
 
     @torch.no_grad()
-    def returns(self, episodes: int | None = None, seed: int = 0) -> np.ndarray:
+    def returns(self, episodes: int | None = None, seed: int = 0, epsilon: float = 0.0) -> np.ndarray:
         """`[episodes, N]` returns, see `evaluate`."""
         config = self.config
         seed = EVALUATION_SEED + 1000 * seed + config.seed
@@ -310,9 +312,11 @@ class QLearner:
         running = np.ones(task.envs, np.bool_)
         action = np.full((task.envs, task.agents), -1)
         memory = self.agent.start(task.envs)
+        random = np.random.default_rng(seed)
         while running.any():
+            legal = task.mask()
             q_values, memory = self.agent(torch.from_numpy(task.observe())[None], torch.from_numpy(action)[None], memory)
-            action = greedy_action(q_values[0], torch.from_numpy(task.mask())).numpy()
+            action = explored(greedy_action(q_values[0], torch.from_numpy(legal)).numpy(), legal, epsilon, random)
             step = task.step(action)
             total += step.reward * running[:, None]
             running &= ~(step.done | step.truncated)
@@ -359,6 +363,12 @@ class QLearner:
         self.random, self.task = copy.deepcopy(state["random"]), copy.deepcopy(state["task"])
         self.replay.load_state(state["replay"])
         self.env_steps, self.updates, self.owed = state["counts"]
+
+
+def explored(action: np.ndarray, legal: np.ndarray, epsilon: float, random: np.random.Generator) -> np.ndarray:
+    """`action [E, N]`, a share `epsilon` of them replaced by any legal one."""
+    anything = np.where(legal, random.random(legal.shape), -1.0).argmax(-1)
+    return np.where(random.random(action.shape) < epsilon, anything, action)
 
 
 @torch.no_grad()

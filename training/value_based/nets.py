@@ -7,7 +7,6 @@ learn through what they hear.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -191,8 +190,3 @@ def layer_flops(module: nn.Module) -> float:
             mask = getattr(layer, "mask", None)
             total += linear_flops(layer.in_features, layer.out_features, 1.0 if mask is None else float(mask.float().mean()))
     return total
-
-
-def finite(loss: Tensor) -> bool:
-    """Whether a loss is a number."""
-    return math.isfinite(float(loss.detach()))
