@@ -159,12 +159,13 @@ def evaluate(argv: list[str]) -> None:
 
 def scripted_opponent(name: str) -> Any:
     """A built-in opponent as `evaluate` plays it in this process; other names are passed on as checkpoints."""
+    from agent.stored import WORDS
     from submission.opponents import make_act, names
     from training.evaluate import Scripted
 
     if name in names():
         return Scripted(lambda: make_act(name))
-    if name not in ("latest", "shipped") and not Path(name).exists():
+    if name not in WORDS and not Path(name).exists():
         raise UsageError(
             f"Opponent {name!r} does not exist; accepted are {', '.join(names())}, a checkpoint, a run folder, latest, and shipped."
         )

@@ -18,8 +18,9 @@ from main import main
 from training import checkpoint
 from training.config import LeagueConfig, PPOConfig, TrainConfig
 from training.evaluate import Agent
-from training.health import WINDOW, Health, keep_alarms_until, read_alarms, record_alarm
+from training.health import WINDOW, Health, health_of, keep_alarms_until, read_alarms, record_alarm
 from training.league import League
+from training.metrics import MetricsWriter
 from training.report import training_seconds, write_report
 from training.step_size import adapted
 from training.strength import BETA, measure, performance_rating
@@ -111,6 +112,21 @@ def test_a_resumed_run_forgets_alarms_of_steps_that_it_takes_again(tmp_path):
         record_alarm(tmp_path, step, f"alarm {step}")
     keep_alarms_until(tmp_path, 200)
     assert [alarm["step"] for alarm in read_alarms(tmp_path)] == [100, 200]
+
+
+def test_a_resumed_run_remembers_what_its_metrics_showed(tmp_path):
+    """The best that was, the usual gradient, and what has been told: the alarms are those of a run that never stopped."""
+    course = [0.9] * WINDOW + [math.nan] * 3 + [0.3] * 2 * WINDOW + [-0.5] * 2 * WINDOW
+    looks = [{"losses/explained_variance": value, "losses/grad_norm": 50.0 if i == 4 * WINDOW else 1.0} for i, value in enumerate(course)]
+    whole = Health()
+    told = [whole.look(metrics) for metrics in looks]
+    assert sum(map(len, told)) == 3
+    for stop in (WINDOW, 2 * WINDOW, 3 * WINDOW, len(looks) - 1):
+        with MetricsWriter(tmp_path / str(stop)) as writer:
+            for step in range(stop):
+                writer.write(step, looks[step])
+        resumed = health_of(tmp_path / str(stop))
+        assert [resumed.look(metrics) for metrics in looks[stop:]] == told[stop:]
 
 
 # ------------------------------------------------------------------------------------------------------------- strength

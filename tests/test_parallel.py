@@ -21,6 +21,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from tests.test_league import differences, same
 from training import checkpoint, parallel
 from training.config import PPOConfig, TrainConfig
 from training.grouping import Parts
@@ -265,6 +266,31 @@ def test_without_torchrun_there_is_one_rank_and_nothing_happens():
     parallel.average_gradients(module, 7)
     assert torch.equal(module.weight.grad, before)
     assert (parallel.size(), parallel.rank(), parallel.everywhere(3), parallel.at_first(3)) == (1, 0, [3], [3])
+
+
+@pytest.mark.slow
+def test_two_ranks_of_a_league_resume_as_if_they_had_not_stopped(tmp_path):
+    """The checkpoint has the first rank's pool and results: had the other rank's differed, it would go on otherwise."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options = ["--env-steps", "384", "--checkpoint-every", "128", "--max-turns", "20", "--league.share", "0.75"]
+    options += ["--league.scripted", "miner", "--league.max-steps", "128", "--league.pool", "6", "--league.match-games", "2"]
+    process = start(whole, *options)
+    output = finish(process)
+    assert process.returncode == 0, output
+    shutil.copytree(whole, parts)
+    shutil.rmtree(parts / "step-000000384")  # as if it had been killed in its last iteration
+    (parts / "latest").write_text("step-000000256\n")
+    (parts / "best").unlink()
+    process = start(parts, "--env-steps", "384", "--resume")
+    output = finish(process)
+    assert process.returncode == 0, output
+    first, second = (checkpoint.load(run, which="latest") for run in (whole, parts))
+    league = first.trainer_state["league"]
+    assert league["games"] > 0 and league["last_entry"] == 384, league  # the last one entered after the stop
+    assert first.step == second.step == 384 and differences(first.trainer_state, second.trainer_state) == []
+    assert same(first.policy_state, second.policy_state)
+    for rank in first.trainer_state["ranks"]:
+        assert set(rank["seats"]["opponent"].tolist()) <= {-1, *(member["uid"] for member in league["members"])}
 
 
 # ------------------------------------------------------------------------------------------------------- how a run ends

@@ -15,11 +15,12 @@ from submission.match import play_match
 from submission.package import package
 from tests.rows import legal_actions
 from training import checkpoint
-from training.config import QConfig, TrainConfig
+from training.config import LeagueConfig, PPOConfig, QConfig, TrainConfig
 from training.evaluate import evaluate_checkpoint, load_agent
 from training.grouping import Grouping, Parts
 from training.metrics import read_metrics
 from training.progress import Clock
+from training.report import write_report
 from training.rollout import Rollout
 from training.train import config_of, make_trainer, run_to_resume, train
 from training.value_based.game import QTrainer, action_shortfall
@@ -140,6 +141,10 @@ def test_iql_takes_any_grouping_and_a_team_takes_none():
         TrainConfig(policy=PolicyConfig(greedy=True))
     with pytest.raises(ValueError, match=r"q.replay is 0"):
         QConfig(replay=0)
+    with pytest.raises(ValueError, match=r"algo is iql and league.share is 0.5"):  # what would be left out silently
+        dataclasses.replace(SMALL, league=LeagueConfig(share=0.5))
+    with pytest.raises(ValueError, match=r"algo is iql and ppo.teacher is runs/a"):
+        dataclasses.replace(SMALL, ppo=PPOConfig(teacher="runs/a"))
 
 
 @pytest.mark.parametrize("backbone", ["communication", "bun", "adaps"])
@@ -184,6 +189,8 @@ def test_a_checkpoint_is_an_agent_like_any_other_and_plays_its_best_actions(tmp_
     assert Policy.from_config(stored.config["policy"]).config.greedy
     report = package(tmp_path / "run", tmp_path / "x.tar.gz")
     assert report.parameters == int(agent.policy.stats()["policy_parameters"])
+    assert write_report(tmp_path / "run", tmp_path / "page.html") > 0
+    assert all(shown in (tmp_path / "page.html").read_text() for shown in ("TD loss", "mean Q-value", "random actions"))
     assert type(make_trainer(TrainConfig(train_maps=1), Clock())).__name__ == "Trainer"
 
 

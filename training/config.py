@@ -231,6 +231,12 @@ class TrainConfig:
             )
         if self.policy.greedy:
             raise ValueError("policy.greedy is set by the algorithms iql, vdn and qmix; leave it off.")
+        if self.algo != "mppo" and self.league.share > 0:
+            raise ValueError(
+                f"algo is {self.algo} and league.share is {self.league.share}; Q-learning plays itself only, so leave out the league."
+            )
+        if self.algo != "mppo" and self.ppo.teacher is not None:
+            raise ValueError(f"algo is {self.algo} and ppo.teacher is {self.ppo.teacher}; only mppo learns from a teacher.")
         if self.algo in ("vdn", "qmix") and self.grouping != Grouping():
             raise ValueError(f"algo is {self.algo}, whose groups are the teams, and grouping is {self.grouping}; leave it as it is.")
         self.game()

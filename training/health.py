@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, median
 
+from training.metrics import read_metrics
 from training.runs import write_atomically
 
 FILE = "alarms.jsonl"
@@ -68,6 +69,14 @@ class Health:
             self._spiked = times > SPIKE
         self._norms.append(norm)
         return alarms
+
+
+def health_of(run_dir: Path) -> Health:
+    """One that has seen what the run's metrics hold: a resumed run tells neither more nor less than one that never stopped."""
+    health = Health()
+    for line in read_metrics(run_dir):
+        health.look({name: math.nan if value is None else value for name, value in line.items()})
+    return health
 
 
 def record_alarm(run_dir: Path, step: int, text: str) -> None:

@@ -32,7 +32,7 @@ from training.config import TrainConfig, from_dict, to_dict
 from training.evaluate import EVALUATION_SEEDS, Agent, evaluate
 from training.grouping import Part, Parts
 from training.guidance import load_guide
-from training.health import Health, keep_alarms_until, record_alarm
+from training.health import health_of, keep_alarms_until, record_alarm
 from training.league import League
 from training.loss import explained_variance, ppo_loss
 from training.metrics import MetricsWriter, check_new, summarize
@@ -351,9 +351,9 @@ def reporting(run_dir: Path, config: TrainConfig, clock: Clock, start: int | Non
         yield lambda now, latest: None
         return
     progress = Progress(config.env_steps, clock, start or 0, title=run_dir.name)
-    health = Health()
     keep_alarms_until(run_dir, start or 0)
     with MetricsWriter(run_dir, start) as metrics, progress:
+        health = health_of(run_dir)
 
         def report(now: int, latest: dict[str, float]) -> None:
             progress.update(now, latest)

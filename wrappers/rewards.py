@@ -16,7 +16,6 @@ import numpy as np
 from engine.config import MAX_FACTORIES, MAX_ROBOTS
 from engine.jit import jit
 from engine.state import (
-    FACTORIES,
     HEAVIES_BUILT,
     ICE_DUG,
     ICE_GIVEN,
@@ -33,7 +32,6 @@ from engine.state import (
     WATER_MADE,
     WATER_SPENT,
 )
-from engine.state import WATER as WATER_STOCK
 from wrappers.action import factory_number
 from wrappers.masks import wall_distance
 
@@ -49,11 +47,6 @@ class RewardConfig:
     """Number that the side's total is divided by in place of that of its rows (0), so that a new robot takes nothing from the others."""
     early: float = 0.1
     """How much more the ice terms count at the first turn than at the last."""
-    thirst: float = 0.0
-    """How much more the ice terms count for an empty factory than for one with 100 water or more (a robot's is its home)."""
-    heavies_wanted: int = 0
-    """Heavies of a factory with which ore counts no more for it and its robots; with fewer it counts by the share that is missing
-    (0: it always counts)."""
     ice_dug: float = 0.0125
     """Robot, a unit of ice dug: 0.1 / 2 / 4."""
     ice_given: float = 0.125
@@ -86,7 +79,7 @@ class RewardConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.own <= 1:
             raise ValueError(f"own is {self.own}; accepted are 0 to 1.")
-        for name in ("rubble_distance", "shared_by", "heavies_wanted"):
+        for name in ("rubble_distance", "shared_by"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; accepted are 0 and more.")
 
@@ -102,29 +95,11 @@ REWARD_DTYPE = np.dtype([(f.name, np.float64) for f in dataclasses.fields(Reward
 
 
 @jit
-def ice_need(game, weights, f):
-    """What multiplies the ice terms of factory `f` and its robots."""
-    if weights.thirst == 0 or f < 0 or not game.factory_alive[f]:
-        return 1.0
-    return 1.0 + weights.thirst * max(1.0 - int(game.factory_cargo[f, WATER_STOCK]) / 100, 0.0)
-
-
-@jit
-def ore_need(game, weights, heavies, f):
-    """What multiplies the ore terms of factory `f` and its robots; `heavies [FACTORIES]` counts living ones by home."""
-    if weights.heavies_wanted == 0 or f < 0:
-        return 1.0
-    return max(1.0 - heavies[f] / weights.heavies_wanted, 0.0)
-
-
-@jit
-def robot_reward(game, weights, early, heavies, r):
+def robot_reward(game, weights, early, r):
     """The reward of robot `r` for the last turn, before scale and sharing; `early` multiplies the ice terms."""
     event = game.robot_event[r]
-    home = int(game.robot_home[r])
-    reward = early * ice_need(game, weights, home) * (weights.ice_dug * event[ICE_DUG] + weights.ice_given * event[ICE_GIVEN])
-    reward += ore_need(game, weights, heavies, home) * (weights.ore_dug * event[ORE_DUG] + weights.ore_given * event[ORE_GIVEN])
-    reward += weights.power_taken * event[POWER_TAKEN]
+    reward = early * (weights.ice_dug * event[ICE_DUG] + weights.ice_given * event[ICE_GIVEN])
+    reward += weights.ore_dug * event[ORE_DUG] + weights.ore_given * event[ORE_GIVEN] + weights.power_taken * event[POWER_TAKEN]
     player = r // MAX_ROBOTS
     if event[RUBBLE_DUG] > 0 and weights.rubble_dug != 0:
         # a robot that dug has not moved
@@ -142,11 +117,11 @@ def robot_reward(game, weights, early, heavies, r):
 
 
 @jit
-def factory_reward(game, weights, early, heavies, f):
+def factory_reward(game, weights, early, f):
     """The reward of factory `f` for the last turn, before scale and sharing."""
     event = game.factory_event[f]
-    reward = early * ice_need(game, weights, f) * weights.ice_got * event[ICE_GOT]
-    reward += ore_need(game, weights, heavies, f) * weights.ore_got * event[ORE_GOT] + weights.lichen_grown * event[LICHEN_GROWN]
+    reward = early * weights.ice_got * event[ICE_GOT]
+    reward += weights.ore_got * event[ORE_GOT] + weights.lichen_grown * event[LICHEN_GROWN]
     reward += weights.water_made * event[WATER_MADE] + weights.water_spent * event[WATER_SPENT] + weights.metal_made * event[METAL_MADE]
     reward += weights.light_built * event[LIGHTS_BUILT] + weights.heavy_built * event[HEAVIES_BUILT]
     if game.factory_alive[f]:
@@ -175,25 +150,20 @@ def write_rewards(games, rules, weights, side, slot, rows, reward):
         reward: [rows] float32, written.
     """
     first = 0
-    heavies = np.zeros(FACTORIES, np.int32)
     while first < rows:
         b = side[first]
         last = first
         game = games[b // 2]
         player = b % 2
-        heavies[:] = 0
-        for i in range(int(game.robot_count[player])):
-            r = int(game.robot_order[player, i])
-            heavies[int(game.robot_home[r])] += int(game.robot_heavy[r])
         length = max(int(rules.max_episode_length), 1)
         early = 1 + weights.early * (length - (int(game.real_step) - 1)) / length
         result = weights.result * side_result(game, player)
         total = 0.0
         while last < rows and side[last] == b:
             if slot[last] < MAX_FACTORIES:
-                value = factory_reward(game, weights, early, heavies, factory_number(game, player, slot[last]))
+                value = factory_reward(game, weights, early, factory_number(game, player, slot[last]))
             else:
-                value = robot_reward(game, weights, early, heavies, player * MAX_ROBOTS + int(slot[last]) - MAX_FACTORIES)
+                value = robot_reward(game, weights, early, player * MAX_ROBOTS + int(slot[last]) - MAX_FACTORIES)
             value = weights.scale * (value + result)
             reward[last] = value
             total += value

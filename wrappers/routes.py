@@ -7,9 +7,11 @@ cheaper, and a factory that falls leaves a detour behind.
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 
-from engine.config import SIZE
+from engine.config import CELLS, SIZE
 from engine.jit import jit
 from engine.state import DX, DY
 
@@ -22,27 +24,28 @@ NEAREST = 16  # cells of ice and of ore that are listed for each factory
 @jit
 def spread_prices(price, enter, size):
     """Lower `price [CELLS]` (int16; set at the goals, `NO_WAY` elsewhere) to what the cheapest way from each cell to a goal costs;
-    `enter [CELLS]` int16 is the cost of entering a cell, `NO_WAY` where that is impossible. Sweeps until nothing changes."""
-    turn = 0
-    changed = True
-    while changed:
-        changed = False
-        for i in range(size):
-            x = i if turn == 0 else size - 1 - i
-            for j in range(size):
-                y = j if turn == 0 else size - 1 - j
-                cell = x * SIZE + y
-                least = int(price[cell])
-                for d in range(1, 5):
-                    nx = x + DX[d]
-                    ny = y + DY[d]
-                    if nx >= 0 and ny >= 0 and nx < size and ny < size:
-                        near = nx * SIZE + ny
-                        least = min(least, int(price[near]) + int(enter[near]))
-                if least < price[cell]:
-                    price[cell] = least
-                    changed = True
-        turn = 1 - turn
+    `enter [CELLS]` int16 is the cost of entering a cell, `NO_WAY` where that is impossible. Dijkstra's algorithm, from the goals on."""
+    heap = [int(price[cell]) * CELLS + cell for cell in range(CELLS) if price[cell] < NO_WAY]
+    heapq.heapify(heap)
+    while len(heap) > 0:
+        entry = heapq.heappop(heap)
+        cell = entry % CELLS
+        cost = entry // CELLS
+        if cost > price[cell]:
+            continue
+        cost += int(enter[cell])
+        if cost >= NO_WAY:
+            continue
+        x = cell // SIZE
+        y = cell % SIZE
+        for d in range(1, 5):
+            nx = x + DX[d]
+            ny = y + DY[d]
+            if nx >= 0 and ny >= 0 and nx < size and ny < size:
+                near = nx * SIZE + ny
+                if cost < price[near]:
+                    price[near] = cost
+                    heapq.heappush(heap, cost * CELLS + near)
 
 
 @jit

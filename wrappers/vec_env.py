@@ -252,5 +252,5 @@ class VecEnv:
 
 
 def _bytes_of(records: np.recarray) -> np.ndarray:
-    """Records [N] as bytes `[N, itemsize]`, copied: as bytes, since a copy of records leaves what lies between fields undefined."""
+    """Records [N] as bytes `[N, itemsize]`, copied as bytes: a copy of records would leave what is between the fields to chance."""
     return records.view(np.ndarray).view(np.uint8).reshape(len(records), records.dtype.itemsize).copy()
