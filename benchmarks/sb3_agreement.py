@@ -131,7 +131,7 @@ class RobotGames:
         self.total[:] = 0
         return self._observe(np.arange(len(self.envs)))
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray, override: None = None) -> Step:
         """One turn of every robot, by the choices `action[:, 0]`."""
         count = len(self.envs)
         reward, done, truncated = np.zeros(count, np.float32), np.zeros(count, bool), np.zeros(count, bool)

@@ -91,7 +91,7 @@ def test_alarms_are_told_once_and_again_after_they_have_passed():
     assert looked(health, 0.9, 1.0, 3 * WINDOW) == []
     assert looked(health, 0.9, 9.0) == []
     (spike,) = looked(health, 0.9, 12.0, 2)
-    assert "12 times its median" in spike and "--ppo.learning-rate" in spike
+    assert "12 times its median" in spike and "lower the learning rate" in spike
     assert looked(health, math.nan, 1.0, WINDOW) == []  # returns that do not vary explain nothing and alarm nobody
     (collapse,) = looked(health, 0.3, 1.0, WINDOW)
     assert "collapsed" in collapse and "0.90 at its best" in collapse
