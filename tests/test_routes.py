@@ -12,8 +12,9 @@ from engine.state import DX, DY
 from tests import streams
 from tests.rows import Rows
 from tests.test_wrappers_masks import EVERYTHING, started
-from wrappers.features import ROBOT_NAMES, write_way
+from wrappers.features import ROBOT_NAMES
 from wrappers.routes import CLEAR, NEAREST, NO_WAY, STEP
+from wrappers.targets import write_way
 
 
 def around(cell: int, size: int) -> list[tuple[int, int]]:

@@ -22,9 +22,10 @@ from tests.parity import SCENE, Pair, Scene
 from tests.rows import Rows, sample
 from tests.test_wrappers_masks import EVERYTHING, prepare_busy, prepare_nothing, started
 from wrappers.action import ActionConfig, write_all_orders, write_orders
-from wrappers.features import FACTORY_NAMES, FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH, WORK_REACH
+from wrappers.features import FACTORY_NAMES, FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
 from wrappers.judge import JudgeGame
 from wrappers.observation import PLANE_NAMES, SCALAR_NAMES, Observation, empty_static, nearest_source, observe, observe_side, write_static
+from wrappers.targets import WORK_REACH
 
 ROOT = Path(__file__).parent.parent
 FIELDS = ("feature", "slot", "kind", "cell", "ident", "home", "mask", "planes", "scalar")

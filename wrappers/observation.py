@@ -16,16 +16,15 @@ from engine.config import CELLS, MAX_FACTORIES, MAX_ROBOTS, SIZE
 from engine.jit import jit
 from engine.state import FACTORIES, ICE, METAL, ORE, WATER
 from wrappers.features import (
-    MAX_WORK,
     ROBOT_WIDTH,
     list_factories,
-    list_rubble,
     log_scale,
     write_factory,
     write_robot,
 )
 from wrappers.masks import count_robots, factory_mask, robot_mask
 from wrappers.routes import NEAREST, list_nearest, write_enter_costs, write_home_prices
+from wrappers.targets import MAX_WORK, list_rubble
 
 GRID = 16  # planes are GRID x GRID whatever the map size, unless asked for finer
 _STOCKS = ("water", "metal", "ice", "ore", "power", "robot_power", "cargo_ice", "cargo_ore")
