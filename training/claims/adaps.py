@@ -153,15 +153,15 @@ def claims() -> list[Claim]:
 
 
 CLUSTERS = (
-    "in seed 3 one colour lies far from the others, whose identity vectors still overlap in pairs after 10 % of the training (see the plot), "
-    "so the Davies-Bouldin score prefers two clusters."
+    "in seed 3 one colour lies far from the others, whose identity vectors still overlap in pairs after 10 % of the training "
+    "(see the plot), so the Davies-Bouldin score prefers two clusters."
 )
 THRESHOLD = ""
 REASONS = {
     "full": "",
     "full_id": "",
-    "none": "returns of AdaPS, and of selective sharing with the true colours, vary with the seed far more than those of separate networks; two of "
-    "three seeds are behind.",
+    "none": "returns of AdaPS, and of selective sharing with the true colours, vary with the seed far more than those of separate "
+    "networks; two of three seeds are behind.",
     "selective": "the seed whose colours were not all found.",
 }
 
