@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import math
 import statistics
-import tempfile
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agent.stored import CheckpointError
 from submission.match import PLAYERS, Match, Referee, env_settings
-from submission.players import Player, open_player
+from submission.players import open_player
 from submission.process import Failure, exchange
 
 ROBOTS = 200
 LIMITS = {"median_s": 0.5, "first_turn_s": 10.0, "memory_mib": 1024.0}  # what the project promises
 
 
-def main(seconds: float, player: str = "latest") -> dict[str, Any]:
+def main(seconds: float, player: str = "shipped") -> dict[str, Any]:
     """Measure for about `seconds`, print a table, and return the numbers."""
     numbers = bench_act(seconds, player)
     for name, value in numbers.items():
@@ -35,10 +32,10 @@ def main(seconds: float, player: str = "latest") -> dict[str, Any]:
     return numbers
 
 
-def bench_act(seconds: float, player: str = "latest", robots: int = ROBOTS) -> dict[str, Any]:
-    """Time the turns of a packaged agent with `robots` robots; without any checkpoint an untrained default policy."""
+def bench_act(seconds: float, player: str = "shipped", robots: int = ROBOTS) -> dict[str, Any]:
+    """Time the turns of a packaged agent with `robots` robots."""
     with ExitStack() as stack:
-        opened = stack.enter_context(_open(player, stack))
+        opened = stack.enter_context(open_player(player))
         referee = Referee(0, env_settings(64))
         match = Match(referee, [opened.name, "idle"])
         match.start(stack, [opened, stack.enter_context(open_player("idle"))], None, 60.0, 600.0)
@@ -74,28 +71,6 @@ def bench_act(seconds: float, player: str = "latest", robots: int = ROBOTS) -> d
             "first_turn_s": bot.answer_time[0],
             "memory_mib": bot.peak_memory,
         }
-
-
-def _open(player: str, stack: ExitStack) -> Player:
-    try:
-        return open_player(player)
-    except CheckpointError:
-        if player != "latest":
-            raise
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lux-bench-")))
-    return open_player(untrained_checkpoint(folder / "untrained"))
-
-
-def untrained_checkpoint(folder: Path) -> Path:
-    """A checkpoint of the default policy before training."""
-    import dataclasses
-
-    from training.checkpoint import save
-    from training.config import TrainConfig
-    from training.train import Trainer, full_config
-
-    trainer = Trainer(dataclasses.replace(TrainConfig(), train_maps=1))
-    return save(folder, full_config(trainer), trainer.policy.state_dict())
 
 
 def _scatter(env: Any, robots: int, generator: np.random.Generator) -> dict[str, Any]:
