@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
@@ -31,7 +32,6 @@ SETTINGS = {
     "hunt": Setting("predator-prey, lone attempt -0.25", {**HUNT, "options": {"lone_attempt": -0.25}}, SIZES),
     "published": Setting("predator-prey as published", {**HUNT, "env_steps": 80_000}, SIZES[:1]),
 }
-COMPARED = tuple(name for name, setting in SETTINGS.items() if setting.sizes == SIZES)
 
 
 def config(setting: Setting, sharing: str, messages: str, size: int) -> LearnConfig:
@@ -41,12 +41,13 @@ def config(setting: Setting, sharing: str, messages: str, size: int) -> LearnCon
     return LearnConfig(backbone="communication", method=method, input_layer=False, separate=separate, width=size, **setting.learning)
 
 
-def rows() -> dict[str, Row]:
+def rows_of(settings: Mapping[str, Setting], config: Callable[[Setting, str, str, int], Any]) -> dict[str, Row]:
+    """Every setting, size, kind of sharing and of messages; `config` makes the run of a row."""
     return {
         f"{name}_{sharing}_{messages}_{size}": Row(
             f"{setting.title}, {SHARING[sharing]}, {MESSAGES[messages]}, h {size}", config(setting, sharing, messages, size)
         )
-        for name, setting in SETTINGS.items()
+        for name, setting in settings.items()
         for size in setting.sizes
         for sharing in SHARING
         for messages in MESSAGES
@@ -58,46 +59,48 @@ def measure(learner: Learner) -> dict:
     return {}
 
 
-def helps(name: str, sharing: str, size: int, other: str, paper: str) -> Claim:
+def helps(name: str, setting: Setting, sharing: str, size: int, other: str, paper: str, reason: str) -> Claim:
     """Learned messages are ahead of a control."""
     one, rest = (f"{name}_{sharing}_{messages}_{size}" for messages in ("learned", other))
     control = {"none": "of none", "frozen": "of frozen random ones"}[other]
-    text = f"{SETTINGS[name].title}, {SHARING[sharing]}, h {size}: learned messages ahead {control}"
-    return Claim(text, paper, (one, rest), ahead(one, rest), REASONS[name][other])
+    text = f"{setting.title}, {SHARING[sharing]}, h {size}: learned messages ahead {control}"
+    return Claim(text, paper, (one, rest), ahead(one, rest), reason)
 
 
-def sharing_leads(name: str, size: int) -> Claim:
+def sharing_leads(name: str, setting: Setting, size: int, reason: str) -> Claim:
     """Independence costs something."""
     one, other = f"{name}_shared_learned_{size}", f"{name}_slot_learned_{size}"
-    text = f"{SETTINGS[name].title}, h {size}: with messages, sharing is ahead of independence"
-    return Claim(text, "independent learners lag behind", (one, other), ahead(one, other), REASONS[name]["lag"])
+    text = f"{setting.title}, h {size}: with messages, sharing is ahead of independence"
+    return Claim(text, "independent learners lag behind", (one, other), ahead(one, other), reason)
 
 
-def size_replaces(name: str, sharing: str) -> Claim:
+def size_replaces(name: str, setting: Setting, sharing: str, reason: str) -> Claim:
     """What messages add is less in a larger network."""
-    small, large = SIZES
-    needs = tuple(f"{name}_{sharing}_{messages}_{size}" for size in SIZES for messages in ("learned", "none"))
+    ends = setting.sizes[0], setting.sizes[-1]
+    needs = tuple(f"{name}_{sharing}_{messages}_{size}" for size in ends for messages in ("learned", "none"))
 
     def judge(rows: Rows) -> Verdict:
-        added = {size: difference(rows[f"{name}_{sharing}_learned_{size}"], rows[f"{name}_{sharing}_none_{size}"]) for size in SIZES}
-        ours = ", ".join(f"{by:+.2f} (error {error:.2f}) at h {size}" for size, (by, error) in added.items())
-        return Verdict(f"messages add {ours}", added[large][0] < added[small][0])
+        added = [difference(rows[f"{name}_{sharing}_learned_{size}"], rows[f"{name}_{sharing}_none_{size}"]) for size in ends]
+        ours = ", ".join(f"{by:+.2f} (error {error:.2f}) at h {size}" for size, (by, error) in zip(ends, added))
+        return Verdict(f"messages add {ours}", added[1][0] < added[0][0])
 
-    text = f"{SETTINGS[name].title}, {SHARING[sharing]}: messages add less in the larger network"
-    return Claim(text, "capacity can replace communication", needs, judge, REASONS[name]["size"])
+    text = f"{setting.title}, {SHARING[sharing]}: messages add less in the larger network"
+    return Claim(text, "capacity can replace communication", needs, judge, reason)
 
 
-def claims() -> list[Claim]:
-    """For every setting: against none, against frozen ones, sharing against independence; and sizes where there are two."""
+def claims_of(settings: Mapping[str, Setting], reasons: Mapping[str, Mapping[str, str]]) -> list[Claim]:
+    """For every setting: against none, against frozen ones, sharing against independence; and sizes where there are several."""
     out = []
-    for name, setting in SETTINGS.items():
+    for name, setting in settings.items():
+        why = reasons[name]
         for sharing in SHARING:
             for size in setting.sizes:
                 paper = "learned ahead of none" if sharing == "slot" else "more so with sharing"
-                out += [helps(name, sharing, size, "none", paper), helps(name, sharing, size, "frozen", "not in the paper")]
-        out += [sharing_leads(name, size) for size in setting.sizes]
-        if name in COMPARED:
-            out += [size_replaces(name, sharing) for sharing in SHARING]
+                for other, said in (("none", paper), ("frozen", "not in the paper")):
+                    out.append(helps(name, setting, sharing, size, other, said, why[other]))
+        out += [sharing_leads(name, setting, size, why["lag"]) for size in setting.sizes]
+        if len(setting.sizes) > 1:
+            out += [size_replaces(name, setting, sharing, why["size"]) for sharing in SHARING]
     return out
 
 
@@ -169,9 +172,9 @@ EXPERIMENT = Experiment(
     name="communication",
     title="Fully independent communication, off the game",
     about=about(),
-    rows=rows(),
+    rows=rows_of(SETTINGS, config),
     measure=measure,
-    claims=claims(),
+    claims=claims_of(SETTINGS, REASONS),
     plots=plots,
     panels={
         f"{setting.title}, {title}": tuple(f"{name}_{sharing}_{messages}_{size}" for size in setting.sizes for messages in MESSAGES)

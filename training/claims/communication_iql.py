@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.figure import Figure
 
-from training.claims.communication import MESSAGES, SHARING, alone
-from training.claims.experiment import Claim, Experiment, Row, Rows, Verdict, ahead, difference
+from training.claims.communication import MESSAGES, SHARING, Setting, alone, claims_of, rows_of
+from training.claims.experiment import Experiment, Rows
 from training.claims.plots import panels, plain_axes
 from training.plots import COLORS
 from training.value_based.learn import QConfig, QLearner
@@ -35,12 +35,6 @@ HUNT: dict[str, Any] = {
 }
 
 
-class Setting(NamedTuple):
-    title: str
-    learning: dict[str, Any]
-    sizes: tuple[int, ...]
-
-
 SETTINGS = {
     "cue": Setting("cue", CUE, SIZES),
     "hunt": Setting("predator-prey, lone attempt -0.25, 50 steps", HUNT, (32, 128)),
@@ -52,65 +46,9 @@ def config(setting: Setting, sharing: str, messages: str, size: int) -> QConfig:
     return QConfig(algo="iql", net=NetConfig(sharing=NETS[sharing], messages=messages, hidden=size), **setting.learning)
 
 
-def rows() -> dict[str, Row]:
-    return {
-        f"{name}_{sharing}_{messages}_{size}": Row(
-            f"{setting.title}, {SHARING[sharing]}, {MESSAGES[messages]}, h {size}", config(setting, sharing, messages, size)
-        )
-        for name, setting in SETTINGS.items()
-        for size in setting.sizes
-        for sharing in SHARING
-        for messages in MESSAGES
-    }
-
-
 def measure(learner: QLearner) -> dict:
     """Gradient steps made."""
     return {"updates": learner.updates}
-
-
-def helps(name: str, sharing: str, size: int, other: str, paper: str) -> Claim:
-    """Learned messages are ahead of a control."""
-    one, rest = (f"{name}_{sharing}_{messages}_{size}" for messages in ("learned", other))
-    control = {"none": "of none", "frozen": "of frozen random ones"}[other]
-    text = f"{SETTINGS[name].title}, {SHARING[sharing]}, h {size}: learned messages ahead {control}"
-    return Claim(text, paper, (one, rest), ahead(one, rest), REASONS[name][other])
-
-
-def sharing_leads(name: str, size: int) -> Claim:
-    """Independence costs something."""
-    one, other = f"{name}_shared_learned_{size}", f"{name}_slot_learned_{size}"
-    text = f"{SETTINGS[name].title}, h {size}: with messages, sharing is ahead of independence"
-    return Claim(text, "independent learners lag behind", (one, other), ahead(one, other), REASONS[name]["lag"])
-
-
-def size_replaces(name: str, sharing: str) -> Claim:
-    """What messages add is less in a larger network."""
-    small, large = SETTINGS[name].sizes[0], SETTINGS[name].sizes[-1]
-    needs = tuple(f"{name}_{sharing}_{messages}_{size}" for size in (small, large) for messages in ("learned", "none"))
-
-    def judge(rows: Rows) -> Verdict:
-        added = {
-            size: difference(rows[f"{name}_{sharing}_learned_{size}"], rows[f"{name}_{sharing}_none_{size}"]) for size in (small, large)
-        }
-        ours = ", ".join(f"{by:+.2f} (error {error:.2f}) at h {size}" for size, (by, error) in added.items())
-        return Verdict(f"messages add {ours}", added[large][0] < added[small][0])
-
-    text = f"{SETTINGS[name].title}, {SHARING[sharing]}: messages add less in the larger network"
-    return Claim(text, "capacity can replace communication", needs, judge, REASONS[name]["size"])
-
-
-def claims() -> list[Claim]:
-    """For every setting: against none, against frozen ones, sharing against independence, and the sizes."""
-    out = []
-    for name, setting in SETTINGS.items():
-        for sharing in SHARING:
-            for size in setting.sizes:
-                paper = "learned ahead of none" if sharing == "slot" else "more so with sharing"
-                out += [helps(name, sharing, size, "none", paper), helps(name, sharing, size, "frozen", "not in the paper")]
-        out += [sharing_leads(name, size) for size in setting.sizes]
-        out += [size_replaces(name, sharing) for sharing in SHARING]
-    return out
 
 
 REASONS: dict[str, dict[str, str]] = {
@@ -156,9 +94,9 @@ EXPERIMENT = Experiment(
     name="communication_iql",
     title="Fully independent communication by Q-learning, off the game",
     about=about(),
-    rows=rows(),
+    rows=rows_of(SETTINGS, config),
     measure=measure,
-    claims=claims(),
+    claims=claims_of(SETTINGS, REASONS),
     plots=plots,
     panels={
         f"{setting.title}, {title}": tuple(f"{name}_{sharing}_{messages}_{size}" for size in setting.sizes for messages in MESSAGES)

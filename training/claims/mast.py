@@ -8,8 +8,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from training.claims.experiment import FINAL_EPISODES, Claim, Experiment, Row, Rows, Verdict, ahead, clearly_more, final, mean, told
-from training.claims.plots import panels, plain_axes
-from training.plots import COLORS
+from training.claims.plots import returns_by_sparsity
 from training.runs import Run
 from training.value_based.learn import MAST, RIGL, QConfig, QLearner
 from training.value_based.nets import NetConfig
@@ -190,20 +189,8 @@ SMALL_TASK = ""
 
 def plots(rows: Rows) -> dict[str, tuple[str, Figure]]:
     """Return over the share of absent weights."""
-    figure, (axes,) = panels(1, size=(6.4, 4.4))
     lines = {"small": "small dense of equal size", **METHODS, "mast": "MAST"}
-    for color, (name, title) in zip(COLORS, lines.items()):
-        there = [percent for percent in LEVELS if f"{name}_{percent}" in rows]
-        values = [[run["measures"]["final"] for run in rows[f"{name}_{percent}"]] for percent in there]
-        places = [LEVELS.index(percent) for percent in there]
-        axes.plot(places, [sum(v) / len(v) for v in values], "o-", color=color, label=title, linewidth=1.6)
-        for place, value in zip(places, values):
-            axes.plot([place] * len(value), value, ".", color=color, alpha=0.5)
-    if "dense" in rows:
-        axes.axhline(mean(rows["dense"]), color="black", linewidth=1, label="dense")
-    axes.set_xticks(range(len(LEVELS)), [f"{percent} %" for percent in LEVELS])
-    plain_axes(axes, xlabel="weights absent", ylabel="return", title="QMIX on spread, 3 agents")
-    axes.legend(frameon=False, fontsize=8)
+    figure = returns_by_sparsity(rows, lines, LEVELS, "QMIX on spread, 3 agents")
     return {"levels": ("Return by sparsity: means, and a dot each seed.", figure)}
 
 

@@ -46,3 +46,25 @@ def return_curves(groups: Mapping[str, Mapping[str, Sequence[dict[str, Any]]]]) 
         if rows:
             axes.legend(frameon=False, fontsize=7)
     return figure
+
+
+def returns_by_sparsity(
+    rows: Mapping[str, Sequence[dict[str, Any]]], lines: Mapping[str, str], levels: Sequence[int], title: str
+) -> Figure:
+    """Final return over the share of absent weights (`levels`, in percent): means, and a dot each seed.
+
+    A line each of `lines`: what a row's name begins with, and what it is called. The row `dense` is a level line.
+    """
+    figure, (axes,) = panels(1, size=(6.4, 4.4))
+    for color, (name, label) in zip(COLORS, lines.items()):
+        there = [i for i, percent in enumerate(levels) if f"{name}_{percent}" in rows]
+        values = [[run["measures"]["final"] for run in rows[f"{name}_{levels[i]}"]] for i in there]
+        axes.plot(there, [sum(v) / len(v) for v in values], "o-", color=color, label=label, linewidth=1.6)
+        for place, value in zip(there, values):
+            axes.plot([place] * len(value), value, ".", color=color, alpha=0.5)
+    if "dense" in rows:
+        axes.axhline(float(np.mean([run["measures"]["final"] for run in rows["dense"]])), color="black", linewidth=1, label="dense")
+    axes.set_xticks(range(len(levels)), [f"{percent} %" for percent in levels])
+    plain_axes(axes, xlabel="weights absent", ylabel="return", title=title)
+    axes.legend(frameon=False, fontsize=8)
+    return figure

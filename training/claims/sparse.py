@@ -8,8 +8,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from training.claims.experiment import Claim, Experiment, Row, Rows, Verdict, ahead, keeps, mean, told
-from training.claims.plots import panels, plain_axes
-from training.plots import COLORS
+from training.claims.plots import returns_by_sparsity
 from training.tasks.learn import LearnConfig, Learner
 
 LEVELS = (80, 90, 95)  # percent of weights absent
@@ -115,19 +114,8 @@ SMALL = "the means differ by less than twice the standard error, or the other wa
 
 def plots(rows: Rows) -> dict[str, tuple[str, Figure]]:
     """Return over the share of absent weights."""
-    figure, (axes,) = panels(1, size=(6.0, 4.2))
-    for color, (name, title) in zip(COLORS, {**METHODS, "small": "small dense of equal size"}.items()):
-        there = [percent for percent in LEVELS if f"{name}_{percent}" in rows]
-        values = [[run["measures"]["final"] for run in rows[f"{name}_{percent}"]] for percent in there]
-        places = [LEVELS.index(percent) for percent in there]
-        axes.plot(places, [sum(v) / len(v) for v in values], "o-", color=color, label=title, linewidth=1.6)
-        for place, value in zip(places, values):
-            axes.plot([place] * len(value), value, ".", color=color, alpha=0.5)
-    if "dense" in rows:
-        axes.axhline(mean(rows["dense"]), color="black", linewidth=1, label="dense")
-    axes.set_xticks(range(len(LEVELS)), [f"{percent} %" for percent in LEVELS])
-    plain_axes(axes, xlabel="weights absent", ylabel="return", title="Spread, 3 agents")
-    axes.legend(frameon=False, fontsize=8)
+    lines = {**METHODS, "small": "small dense of equal size"}
+    figure = returns_by_sparsity(rows, lines, LEVELS, "Spread, 3 agents")
     return {"levels": ("Return by sparsity: means, and a dot each seed.", figure)}
 
 

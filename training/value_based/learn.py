@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from agent.sparse import SparseConfig, sparsify
 from training.tasks import make_task
+from training.tasks.curve import run_with_curve
 from training.tasks.learn import EVALUATION_SEED
 from training.train import TrainingError
 from training.value_based.mixers import ALGORITHMS, Mixer, make_mixer
@@ -150,23 +150,7 @@ class QLearner:
 
     def run(self, each: Callable[[int, float], object] | None = None) -> dict[str, Any]:
         """Train to the end; returns curve, stats and seconds as plain values. `each(env_steps, return)` after an evaluation."""
-        config = self.config
-        curve: dict[str, list[float]] = {"env_steps": [], "return": [], "cpu_seconds": []}
-        began, evaluating = time.process_time(), 0.0
-        due = 0.0
-        while True:
-            if self.env_steps >= due or self.env_steps >= config.env_steps:
-                start = time.process_time()
-                value = self.evaluate()
-                evaluating += time.process_time() - start
-                for name, number in zip(curve, (self.env_steps, value, time.process_time() - began - evaluating)):
-                    curve[name].append(number)
-                due = (self.env_steps * config.evaluations // config.env_steps + 1) * config.env_steps / config.evaluations
-                if each is not None:
-                    each(self.env_steps, value)
-            if self.env_steps >= config.env_steps:
-                break
-            self.iterate()
+        curve = run_with_curve(self, each)
         return {"curve": curve, "stats": self.stats(), "train_seconds": curve["cpu_seconds"][-1]}
 
     def iterate(self) -> dict[str, float]:
