@@ -6,6 +6,7 @@ As a script (started by torchrun, see `gradients_of_ranks`) this file is what on
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import shutil
@@ -195,8 +196,15 @@ def gradients_of_ranks(folder: Path) -> None:
             ended = f"quietly with {quiet.code}"
         facts = {"groups": len(part.groups), "equal": equal, "flags": flags, "differ": differ, "told": told, "ended": ended}
         facts["biases"] = gradients_of_three_layers(rank)
-        (folder / f"{rank}.json").write_text(json.dumps(facts))
         torch.save(gradient, folder / f"{rank}.pt")
+        importlib.import_module("torch._dynamo")  # as optimisers do at times
+    facts["threads"] = threads_of_groups()
+    (folder / f"{rank}.json").write_text(json.dumps(facts))
+
+
+def threads_of_groups() -> int:
+    """How many threads of process groups this process has; on Linux, which alone names them."""
+    return sum("gloo" in path.read_text() for path in Path("/proc/self/task").glob("*/comm"))
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +261,12 @@ def test_ranks_agree_or_all_know_that_they_do_not(two_ranks):
     assert first["differ"] == second["differ"] and "The weights of rank 1" in first["differ"]
     assert first["told"] == second["told"] == "rank 0 says"
     assert "missing" in first["ended"] and second["ended"] == "quietly with 2"
+
+
+def test_a_group_that_was_left_has_no_threads(two_ranks):
+    # one that lives on may abort the process at exit
+    for rank in (0, 1):
+        assert json.loads((two_ranks / f"{rank}.json").read_text())["threads"] == 0
 
 
 def test_without_torchrun_there_is_one_rank_and_nothing_happens():

@@ -11,6 +11,7 @@ CPU tensors go by gloo, GPU tensors by NCCL. Rank 0 alone reads and writes the r
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,9 @@ def group(timeout: timedelta = TIMEOUT) -> Iterator[None]:
         raise ValueError(f"This machine has {gpus} GPUs and more ranks; --nproc-per-node must be at most {gpus}.")
     if gpus:
         torch.cuda.set_device(local_rank())
+    # Its functions have the world at the time of the import as a default argument. Imported later, as the optimisers do, they would
+    # keep the group beyond its end, and one time in twenty its threads abort the process at exit.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timeout)
     try:
         yield
