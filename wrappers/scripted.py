@@ -25,39 +25,41 @@ def judge_observation(game: Any, map_size: int) -> dict[str, Any]:
     def shown(name: str) -> np.ndarray:
         return board(game, name, map_size)
 
-    def cargo(amounts: np.ndarray) -> dict[str, int]:
-        return dict(zip(_CARGO, amounts.tolist()))
-
     units: dict[str, Any] = {}
     factories: dict[str, Any] = {}
     teams: dict[str, Any] = {}
     count = int(game["factory_count"])
+    owner, alive = game["factory_owner"].tolist(), game["factory_alive"].tolist()
+    stocks = [dict(zip(_CARGO, amounts)) for amounts in game["factory_cargo"][:count].tolist()]
     for player, agent in enumerate(PLAYERS):
         order = game["robot_order"][player, : int(game["robot_count"][player])]
+        columns = ("robot_id", "robot_power", "robot_heavy", "robot_cell", "robot_cargo", "queue_len")
         units[agent] = {
-            f"unit_{int(game['robot_id'][r])}": {
+            f"unit_{number}": {
                 "team_id": player,
-                "unit_id": f"unit_{int(game['robot_id'][r])}",
-                "power": int(game["robot_power"][r]),
-                "unit_type": "HEAVY" if game["robot_heavy"][r] else "LIGHT",
-                "pos": list(divmod(int(game["robot_cell"][r]), SIZE)),
-                "cargo": cargo(game["robot_cargo"][r]),
-                "action_queue": game["queue"][r, : int(game["queue_len"][r])].tolist(),
+                "unit_id": f"unit_{number}",
+                "power": power,
+                "unit_type": "HEAVY" if heavy else "LIGHT",
+                "pos": list(divmod(cell, SIZE)),
+                "cargo": dict(zip(_CARGO, amounts)),
+                "action_queue": queue[:length].tolist() if length else [],
             }
-            for r in order
+            for number, power, heavy, cell, amounts, length, queue in zip(
+                *(game[name][order].tolist() for name in columns), game["queue"][order]
+            )
         }
-        own = [f for f in range(count) if game["factory_owner"][f] == player]
+        own = [f for f in range(count) if owner[f] == player]
         factories[agent] = {
             f"factory_{f}": {
                 "pos": list(divmod(int(game["factory_cell"][f]), SIZE)),
                 "power": int(game["factory_power"][f]),
-                "cargo": cargo(game["factory_cargo"][f]),
+                "cargo": stocks[f],
                 "unit_id": f"factory_{f}",
                 "strain_id": f,
                 "team_id": player,
             }
             for f in own
-            if game["factory_alive"][f]
+            if alive[f]
         }
         if game["env_steps"] > 0:
             teams[agent] = {

@@ -1,4 +1,4 @@
-"""Walking costs for hand-written opponents: cheapest paths over rubble by numpy relaxation, and paths as queue entries.
+"""Walking costs for hand-written opponents: cheapest paths over rubble, and paths as queue entries.
 
 Entering a cell costs power that depends on its rubble; leaving costs nothing. So "from here" and "to there" are two
 different fields. Boards are indexed `[x, y]`.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import List, Tuple
 
 import numpy as np
+
+from engine.jit import jit
 
 CLOSED = 1 << 24  # more than any walk costs, small enough that a sum of two fits int32
 STEPS = ((0, 0), (0, -1), (1, 0), (0, 1), (-1, 0))  # by direction: centre, up, right, down, left
@@ -25,6 +27,35 @@ def enter_cost(rubble: np.ndarray, move_cost: float, rubble_cost: float, closed:
     return cost
 
 
+@jit
+def _sweep(field, cost):
+    """Lower each cell of `field` to its cheapest neighbour plus its own cost, sweeping to and fro until nothing changes."""
+    width, height = field.shape
+    changed = True
+    while changed:
+        changed = False
+        for x in range(width):
+            for y in range(height):
+                least = CLOSED
+                if x > 0:
+                    least = min(least, field[x - 1, y])
+                if y > 0:
+                    least = min(least, field[x, y - 1])
+                if least + cost[x, y] < field[x, y]:
+                    field[x, y] = least + cost[x, y]
+                    changed = True
+        for x in range(width - 1, -1, -1):
+            for y in range(height - 1, -1, -1):
+                least = CLOSED
+                if x < width - 1:
+                    least = min(least, field[x + 1, y])
+                if y < height - 1:
+                    least = min(least, field[x, y + 1])
+                if least + cost[x, y] < field[x, y]:
+                    field[x, y] = least + cost[x, y]
+                    changed = True
+
+
 def _cheapest_neighbour(padded: np.ndarray, best: np.ndarray) -> None:
     """The lowest value among the four neighbours of each cell of a field with a border of one, written to `best`."""
     np.minimum(padded[:-2, 1:-1], padded[2:, 1:-1], out=best)
@@ -36,6 +67,9 @@ def _relax(start: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """The least of its own start value and its cheapest neighbour plus its cost, for each cell; with a border of one."""
     padded = np.pad(start, 1, mode="constant", constant_values=CLOSED)
     field = padded[1:-1, 1:-1]
+    if hasattr(_sweep, "py_func"):  # compiled
+        _sweep(field, cost)
+        return padded
     best = np.empty_like(start)
     while True:
         before = field.copy()
