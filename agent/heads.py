@@ -36,6 +36,10 @@ _WIDTHS = (KINDS, DIRECTIONS, DIRECTIONS, RESOURCES, RESOURCES, LEVELS, LEVELS)
 LOGITS = sum(_WIDTHS)
 
 
+# where the logits of each head begin
+_STARTS = tuple(sum(_WIDTHS[:k]) for k in range(len(_WIDTHS)))
+
+
 class ActionTerms(NamedTuple):
     """Of given actions, a row each."""
 
@@ -52,6 +56,19 @@ class ActionHeads(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         return self.linear(feature)
+
+
+def advised_logits(columns: Tensor) -> Tensor:
+    """[M, LOGITS], 1 at the logits that an advised action needs: `columns [M, 5]` as `wrappers.advice` writes them."""
+    action, given = columns[:, :4].long(), columns[:, 4]
+    kind = action[:, 0]
+    hot = torch.zeros(len(columns), LOGITS, device=columns.device)
+    hot.scatter_(1, kind[:, None], given[:, None])
+    for index, of_transfer, of_others in ((1, 2, 1), (2, 3, 4), (3, 5, 6)):
+        start = torch.where(kind == TRANSFER, _STARTS[of_transfer], _STARTS[of_others])
+        used = given * _uses(index, kind)
+        hot.scatter_add_(1, (start + action[:, index])[:, None], used[:, None])
+    return hot
 
 
 def unpack_mask(mask: Tensor, first: int = 0, count: int = MASK_BITS) -> Tensor:

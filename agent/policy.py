@@ -18,10 +18,11 @@ from agent.backbones.communication import CommunicationBackbone, CommunicationCo
 from agent.backbones.dense import DenseBackbone, DenseConfig
 from agent.batch import Batch, plane_block
 from agent.extractor import HybridExtractor, PixelExtractor
-from agent.heads import ActionHeads, Distribution
+from agent.heads import LOGITS, ActionHeads, Distribution, advised_logits
 from agent.layers import linear
 from agent.sparse import SparseConfig, sparsify
 from wrappers.action import ActionConfig
+from wrappers.advice import ADVICE
 from wrappers.features import FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
 from wrappers.observation import GRID, PLANES, SCALARS
 
@@ -32,6 +33,7 @@ BACKBONES = {
     "adaps": (AdapsBackbone, AdapsConfig),
 }
 EXTRACTORS = ("hybrid", "pixel")
+ADVISERS = ("farmer",)
 ENTITY_KINDS = 3  # factories, lights, heavies
 SAYS_KIND = (0, ROBOT_NAMES.index("crop_blocked[-2,-2]"))  # columns that tell factories, lights and heavies apart: all but the crop
 
@@ -54,6 +56,10 @@ class PolicyConfig:
     """Share of absent weights in the linear layers of extractor and backbone (dynamic sparse training); 0 is dense."""
     greedy: bool = False
     """Always take the best action: the logits are advantages of Q-values. Set by value-based training (--algo)."""
+    adviser: Optional[str] = None
+    """farmer: see with every row what this agent would do, and do that unless something else is better (`wrappers.advice`)."""
+    advice_gain: float = 6.0
+    """What the advised choice's logit is raised by, at the start of training; the policy learns its own."""
     dense: DenseConfig = field(default_factory=DenseConfig)
     bun: BUNConfig = field(default_factory=BUNConfig)
     communication: CommunicationConfig = field(default_factory=CommunicationConfig)
@@ -65,6 +71,8 @@ class PolicyConfig:
             raise ValueError("extractor is {!r}; accepted are {}.".format(self.extractor, ", ".join(EXTRACTORS)))
         if self.backbone not in BACKBONES:
             raise ValueError("backbone is {!r}; accepted are {}.".format(self.backbone, ", ".join(sorted(BACKBONES))))
+        if self.adviser is not None and self.adviser not in ADVISERS:
+            raise ValueError("adviser is {!r}; accepted are {}, or none.".format(self.adviser, ", ".join(ADVISERS)))
         if not 0 <= self.sparsity < 1:
             raise ValueError(f"sparsity is {self.sparsity}; accepted is 0 up to, but not including, 1.")
         for name, kinds in (("communication", self.communication.kinds), ("adaps", self.adaps.kinds)):
@@ -76,6 +84,7 @@ def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), m
     """What a policy must know of the observations and of what is on offer; `pixel` sees every cell of a map of this size."""
     return {
         "entity": ROBOT_WIDTH,
+        "advice": ADVICE if config.adviser is not None else 0,
         "factory": FACTORY_WIDTH,
         "planes": PLANES,
         "plane_size": map_size if config.extractor == "pixel" else GRID,
@@ -117,6 +126,9 @@ class Policy(nn.Module):
         body = nn.ModuleList([self.extractor, self.backbone])  # the heads stay dense: they are small and everything passes them
         self.topology = sparsify(body, config.sparsity, config.sparse) if config.sparsity else None
         self.heads = ActionHeads(config.width)
+        if config.adviser is not None:
+            self.advised = linear(LOGITS, config.width, 0.01)
+            self.advice_gain = nn.Parameter(torch.full((LOGITS,), config.advice_gain))
         self.value = linear(config.width, 1, 0.01)
         self.free = (True, True, sizes["resources"] > 1, sum(sizes["amounts"]) > 1)
         self.amounts: Tensor
@@ -158,8 +170,14 @@ class Policy(nn.Module):
     def forward(self, batch: Batch, stored: Optional[Dict[str, Tensor]] = None) -> Output:
         """The policy's output; when learning, `stored` holds the `fields` that acting returned for these rows."""
         entities = Entities(batch.side, batch.slot, batch.kind, batch.home, len(batch.scalar))
-        feature, fields = self.backbone(self.extractor(batch), entities, stored)
-        return Output(self.heads(feature), self.value(feature)[:, 0].float(), fields)
+        if self.config.adviser is None:
+            feature, fields = self.backbone(self.extractor(batch), entities, stored)
+            return Output(self.heads(feature), self.value(feature)[:, 0].float(), fields)
+        width = self.sizes["entity"]
+        advice = advised_logits(batch.feature[:, width:])
+        seen = self.extractor(batch._replace(feature=batch.feature[:, :width])) + self.advised(advice)
+        feature, fields = self.backbone(seen, entities, stored)
+        return Output(self.heads(feature) + self.advice_gain * advice, self.value(feature)[:, 0].float(), fields)
 
     def after_backward(self) -> None:
         """After a backward pass, gradients averaged over the ranks and not clipped yet (see `agent.backbones`)."""

@@ -19,11 +19,14 @@ import torch
 from agent.compact import load_play_state, whole
 from agent.opening import opening
 from agent.policy import Policy
+from submission.advisers import ADVISERS
 from submission.protocol import FACTION
 from submission.thoughts import recorder
 from wrappers.action import ActionConfig, write_orders
+from wrappers.advice import ask, write_advice
 from wrappers.judge import PLAYERS, JudgeGame
 from wrappers.observation import Observation, observe_side
+from wrappers.teacher import Teacher
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOW_TIME = 1.0  # seconds of overage below which robots are left to their queues
@@ -31,8 +34,8 @@ errors = {"count": 0}  # internal errors of all matches in this process so far
 
 
 @lru_cache(maxsize=1)
-def load(folder: str = PACKAGE) -> tuple[Policy, Any, bool]:
-    """The policy, the record of the actions on offer, and whether to play greedily, from `config.json` and `weights.npz`."""
+def load(folder: str = PACKAGE) -> tuple[Policy, ActionConfig, bool]:
+    """The policy, the actions on offer, and whether to play greedily, from `config.json` and `weights.npz`."""
     with open(os.path.join(folder, "config.json")) as file:
         config = json.load(file)
     with np.load(os.path.join(folder, "weights.npz"), allow_pickle=False) as archive:
@@ -40,7 +43,7 @@ def load(folder: str = PACKAGE) -> tuple[Policy, Any, bool]:
     policy = Policy.from_config(config["policy"])
     load_play_state(policy, state)
     policy.eval()
-    return policy, ActionConfig(**config["actions"]).rules(), config["greedy"]
+    return policy, ActionConfig(**config["actions"]), config["greedy"]
 
 
 def note_error() -> None:
@@ -71,12 +74,15 @@ def prepare() -> None:
 class Player:
     """One side of one match. `errors` counts the turns that were answered with nothing because something broke."""
 
-    def __init__(self, player: str, env_cfg: dict[str, Any], agent: tuple[Policy, Any, bool] | None = None) -> None:
+    def __init__(self, player: str, env_cfg: dict[str, Any], agent: tuple[Policy, ActionConfig, bool] | None = None) -> None:
         self.name = player
         self.player = PLAYERS.index(player)
-        self.policy, self.action_rules, self.greedy = agent or load()
+        self.policy, actions, self.greedy = agent or load()
+        self.action_rules = actions.rules()
         self.judge = JudgeGame(env_cfg)
-        self.observation = Observation(1, self.policy.sizes["plane_size"])
+        self.observation = Observation(1, self.policy.sizes["plane_size"], self.policy.sizes.get("advice", 0))
+        name = self.policy.config.adviser
+        self.adviser = Teacher(ADVISERS[name], self.judge.config, self.player, actions.amounts_offered()) if name is not None else None
         self.generator = torch.Generator().manual_seed(self.player)
         self.recorder = recorder(player)
         self.errors = 0
@@ -101,11 +107,15 @@ class Player:
             seen = self.observation
             observe_side(game, rules, self.action_rules, judge.static, self.player, seen)
             if seen.rows > 0:
+                if self.adviser is not None:
+                    write_advice(seen, slice(0, seen.rows), ask(self.adviser, game, rules, seen.slot, seen.mask))
                 if self.recorder is None:
                     action = self.policy.act(seen, self.generator, self.greedy)
                 else:
                     action = self.recorder.act(self.policy, int(game.env_steps), seen, self.generator, self.greedy)
                 write_orders(game, rules, self.player, seen.slot, action, judge.orders)
+                if self.adviser is not None:
+                    self.adviser.watch(seen.slot, action)
         return judge.actions(self.player)
 
 

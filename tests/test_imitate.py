@@ -28,11 +28,11 @@ from training.guidance import coefficient, kl_to_policy
 from training.imitate import ImitateConfig, Imitator, held_out, lessons_of_round, measure, passes_in_all
 from training.lessons import Lesson, LessonConfig, load, play, returns_of, store
 from training.replays import lessons_of
-from training.teacher import Teacher, allowed, has_choice
 from training.train import train
 from wrappers.action import DIG, MOVE, PICKUP, TRANSFER, WAIT, write_orders
 from wrappers.judge import PLAYERS
 from wrappers.scripted import ScriptedSide, judge_observation
+from wrappers.teacher import Teacher, allowed, has_choice
 from wrappers.vec_env import VecEnv
 
 FARMER = partial(make_act, "farmer")

@@ -19,8 +19,10 @@ from agent.opening import opening
 from engine.config import GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
+from submission.advisers import advice_for
 from training.evaluate import Agent, Scripted
 from wrappers.action import write_all_orders
+from wrappers.advice import Advice
 from wrappers.observation import Observation, empty_static, observe, write_static
 from wrappers.scripted import ScriptedSide
 
@@ -103,12 +105,13 @@ class _Arena:
                     self.scripts[i, player] = ScriptedSide(side.make, config)
                     continue
                 if id(side.policy) not in known:
-                    grid = side.policy.sizes["plane_size"]
-                    view = views.setdefault((side.actions, grid), Observation(2 * len(fixtures), grid))
-                    known[id(side.policy)] = _Mind(side, view, _generator(side, seed, len(self.minds)))
+                    grid, columns = side.policy.sizes["plane_size"], side.policy.sizes.get("advice", 0)
+                    view = views.setdefault((side.actions, grid, columns), Observation(2 * len(fixtures), grid, columns))
+                    advice = advice_for(side.policy, side.actions, config)
+                    known[id(side.policy)] = _Mind(side, view, _generator(side, seed, len(self.minds)), advice)
                     self.minds.append(known[id(side.policy)])
                 known[id(side.policy)].sides.append(2 * i + player)
-        self.views = [(actions.rules(), view) for (actions, _), view in views.items()]
+        self.views = [(actions.rules(), view) for (actions, *_), view in views.items()]
 
     def open(self, i: int) -> None:
         """Put game `i` on its map and play its opening."""
@@ -163,8 +166,9 @@ class _Arena:
 class _Mind:
     """A policy and the sides that it plays."""
 
-    def __init__(self, agent: Agent, view: Observation, generator: torch.Generator) -> None:
+    def __init__(self, agent: Agent, view: Observation, generator: torch.Generator, advice: Advice | None) -> None:
         self.agent = agent
+        self.advice = advice
         self.view = view
         self.generator = generator
         self.sides: list[int] = []
@@ -172,11 +176,17 @@ class _Mind:
     def write_orders(self, games: np.recarray, rules: Any, orders: np.recarray) -> None:
         """Decide for all sides of this policy whose game goes on."""
         sides = np.array([side for side in self.sides if not games[side // 2]["done"]], np.int64)
+        if self.advice is not None:
+            self.advice.write(games, rules, self.view, sides.tolist())
         seen = select_sides(self.view, sides)
         if seen.rows:
             action = np.ascontiguousarray(self.agent.policy.act(seen, self.generator), np.int64)
             side = sides[seen.side].astype(np.int32)
             write_all_orders(games, rules, side, seen.slot, action, seen.rows, orders)
+            if self.advice is not None:
+                whole = np.zeros((self.view.rows, 4), np.int64)
+                whole[np.isin(self.view.side, sides)] = action
+                self.advice.watch(self.view, whole)
 
 
 def _generator(agent: Agent, seed: int, number: int) -> torch.Generator:

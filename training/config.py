@@ -235,6 +235,8 @@ class TrainConfig:
             raise ValueError(
                 f"algo is {self.algo} and league.share is {self.league.share}; Q-learning plays itself only, so leave out the league."
             )
+        if self.algo != "mppo" and self.policy.adviser is not None:
+            raise ValueError(f"algo is {self.algo} and policy.adviser is {self.policy.adviser}; only mppo learns with an adviser.")
         if self.algo != "mppo" and self.ppo.teacher is not None:
             raise ValueError(f"algo is {self.algo} and ppo.teacher is {self.ppo.teacher}; only mppo learns from a teacher.")
         if self.algo in ("vdn", "qmix") and self.grouping != Grouping():

@@ -16,6 +16,7 @@ from agent.opening import opening
 from agent.policy import Policy
 from engine.config import GameConfig
 from engine.maps import MapPool
+from submission.advisers import advice_for
 from training import checkpoint
 from training.config import from_dict
 from wrappers.action import ActionConfig
@@ -65,18 +66,23 @@ def evaluate(
     count = len(pool.seeds)
     scripts = Scripts(opponent, config, pool.seeds) if isinstance(opponent, Scripted) else None
     start = scripts.opening if scripts else opening
-    env = VecEnv(config, count, pool, start, actions=agent.actions, shuffle=False, grid=agent.policy.sizes["plane_size"])
+    sizes = agent.policy.sizes
+    env = VecEnv(config, count, pool, start, actions=agent.actions, shuffle=False, grid=sizes["plane_size"], columns=sizes.get("advice", 0))
     generator = torch.Generator(next(agent.policy.parameters()).device).manual_seed(seed)
     env.reset()
-    theirs_seen = Observation(2 * count, opponent.policy.sizes["plane_size"]) if isinstance(opponent, Agent) else None
+    advice = advice_for(agent.policy, agent.actions, config)
+    ours = [2 * game + p for game in range(count) for p in ((0, 1) if opponent is None else (agent_player(game),))]
+    rival = Rival(opponent, config, [side for side in range(2 * count) if side not in ours]) if isinstance(opponent, Agent) else None
     results: dict[int, GameResult] = {}
     turn = 0
     while len(results) < count:
+        if advice is not None:
+            advice.write(env.games, env.rules, env.obs, ours)
         action = agent.policy.act(env.obs, generator, greedy)
-        if isinstance(opponent, Agent) and theirs_seen is not None:
-            observe(env.games, env.rules, opponent.actions.rules(), env.static, theirs_seen)
-            theirs = theirs_seen.side % 2 != agent_player(theirs_seen.side // 2)
-            action[theirs] = opponent.policy.act(theirs_seen, generator, greedy)[theirs]
+        if rival is not None:
+            rival.decide(env, generator, greedy, action)
+        if advice is not None:
+            advice.watch(env.obs, action)
         for result in env.step(action, scripts.order if scripts else None).finished:
             results[result.game] = result
         turn += 1
@@ -84,6 +90,27 @@ def evaluate(
             progress(turn)
     games = [results[i] for i in range(count)]
     return Evaluation(scores_of(games, opponent is not None), games)
+
+
+class Rival:
+    """Another policy on some sides of the games, which sees them by its own action config."""
+
+    def __init__(self, agent: Agent, config: GameConfig, sides: list[int]) -> None:
+        sizes = agent.policy.sizes
+        count = max(sides) // 2 + 1
+        self.agent, self.sides = agent, sides
+        self.seen = Observation(2 * count, sizes["plane_size"], sizes.get("advice", 0))
+        self.advice = advice_for(agent.policy, agent.actions, config)
+
+    def decide(self, env: VecEnv, generator: torch.Generator, greedy: bool, action: np.ndarray) -> None:
+        """Write the actions of its sides' rows into `action [M, 4]` of all rows."""
+        observe(env.games, env.rules, self.agent.actions.rules(), env.static, self.seen)
+        if self.advice is not None:
+            self.advice.write(env.games, env.rules, self.seen, self.sides)
+        theirs = np.isin(self.seen.side, self.sides)
+        action[theirs] = self.agent.policy.act(self.seen, generator, greedy)[theirs]
+        if self.advice is not None:
+            self.advice.watch(self.seen, action)
 
 
 def agent_player(game: Any) -> Any:

@@ -21,12 +21,12 @@ import torch
 from agent.opening import opening
 from engine.config import GameConfig
 from engine.maps import MapPool
-from training.evaluate import Agent, load_agent
-from training.teacher import Teacher, allowed, has_choice
+from training.evaluate import Rival, load_agent
 from wrappers.action import KIND_NAMES, KINDS, WAIT, ActionConfig
-from wrappers.observation import GRID, Observation, observe
+from wrappers.observation import GRID, Observation
 from wrappers.rewards import RewardConfig
 from wrappers.scripted import Act, ScriptedSide
+from wrappers.teacher import Teacher, allowed, has_choice
 from wrappers.vec_env import GameResult, VecEnv
 
 Make = Callable[[], Act]  # makes the agent of a match; a function of a module (or `partial` of one), for processes
@@ -158,7 +158,9 @@ def play(config: LessonConfig, lesson: Lesson, teacher: Make, opponent: Make | s
     rng = np.random.default_rng([lesson.seed, zlib.crc32(lesson.path.name.encode())])
     generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
     student = load_agent(lesson.student)[0] if lesson.student is not None else None
-    rival = _Rival(load_agent(opponent)[0], 1 - players[0], generator) if isinstance(opponent, str) else None
+    if student is not None and student.policy.config.adviser is not None:
+        raise ValueError(f"The student {lesson.student} has an adviser, and imitation teaches policies without one.")
+    rival = Rival(load_agent(opponent)[0], game_config, [1 - players[0]]) if isinstance(opponent, str) else None
     keeper = Keeper()
     kept: list[np.ndarray] = []
     env.reset()
@@ -183,7 +185,7 @@ def play(config: LessonConfig, lesson: Lesson, teacher: Make, opponent: Make | s
             action[rows] = np.where(follows[:, None], told * legal[:, None], action[rows])  # what is not legal is a WAIT
             asked.watch(slot, action[rows])
         if rival is not None:
-            rival.act(env, action)
+            rival.decide(env, generator, False, action)
         keeper.keys.append(obs.ident.copy())
         override = partial(_play_scripted, scripted, 1 - players[0], env.rules) if scripted is not None else None
         step = env.step(action, override)
@@ -216,20 +218,6 @@ def _open(
 def _play_scripted(scripted: ScriptedSide, player: int, rules: Any, games: Any, orders: Any) -> None:
     """The scripted opponent's orders in place of its side's."""
     scripted.write_orders(games[0], rules, player, orders[0])
-
-
-class _Rival:
-    """A checkpoint as the opponent, which sees the game by its own action config."""
-
-    def __init__(self, agent: Agent, player: int, generator: torch.Generator) -> None:
-        self.agent, self.player, self.generator = agent, player, generator
-        self.seen = Observation(2, agent.policy.sizes["plane_size"])
-
-    def act(self, env: VecEnv, action: np.ndarray) -> None:
-        """Write its side's actions into `action [M, 4]`."""
-        observe(env.games, env.rules, self.agent.actions.rules(), env.static, self.seen)
-        rows = slice(int(self.seen.first[self.player]), int(self.seen.first[self.player + 1]))
-        action[rows] = self.agent.policy.act(self.seen, self.generator)[rows]
 
 
 def store(path: Path, lessons: Lessons) -> None:

@@ -15,10 +15,10 @@ from engine.official_actions import MISSING, actions_to_orders
 from engine.queues import take_orders
 from engine.state import FACTORIES, NO_ACTION, empty_games, empty_orders
 from training.lessons import Keeper, LessonConfig, Lessons
-from training.teacher import allowed, decisions, has_choice
 from wrappers.action import DIG, LONG, MOVE
 from wrappers.judge import PLAYERS, JudgeGame
 from wrappers.observation import Observation, empty_static, observe
+from wrappers.teacher import allowed, decisions, has_choice
 
 SIDES = ("left", "right")
 

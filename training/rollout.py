@@ -49,7 +49,7 @@ class Rollout:
         self.new_game = np.zeros((steps + 1, games), bool)
         self.done = np.zeros((steps, games), bool)
         self.truncated = np.zeros((steps, games), bool)
-        self.width = sizes["entity"]
+        self.width = sizes["entity"] + sizes.get("advice", 0)
         self._columns = self._make_columns(steps * sides * 12)
         self._facts = np.zeros((7, 0), np.int64)
         self._grow_facts(len(self._columns.slot))

@@ -119,6 +119,11 @@ class Seats:
             setattr(seen, name, getattr(obs, name)[kept])
         return seen
 
+    def policy_sides(self) -> list[int]:
+        """The sides that a policy plays, the learning one or an opponent."""
+        scripted = {2 * game + int(self.player[game]) for game in self.scripts} if self.league is not None else set()
+        return [side for side in range(self.env.obs.sides) if side not in scripted]
+
     def decide(self, action: np.ndarray) -> np.ndarray:
         """Actions of all rows, given those of the rows that `learners` left."""
         if self.league is None:

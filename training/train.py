@@ -26,6 +26,7 @@ from agent.opening import opening
 from agent.policy import Output, Policy, policy_sizes
 from agent.sparse import Topology
 from engine.maps import MapPool
+from submission.advisers import advice_for
 from training import checkpoint, parallel
 from training.advantages import Targets, normalize, targets
 from training.config import TrainConfig, from_dict, to_dict
@@ -45,6 +46,7 @@ from training.stopping import StopRequest
 from training.strength import measure
 from training.switchboard import collect_part
 from training.transfer import Transfer
+from wrappers.observation import Observation
 from wrappers.vec_env import GameResult, VecEnv
 
 
@@ -76,6 +78,7 @@ class Trainer:
         self.rollout = Rollout(config.ppo.rollout_steps, config.ppo.num_games, sizes, self.device, self.policy.fields)
         self.league = League(config.league, self.policy, config.actions, self.device) if config.league.share else None
         self.seats = Seats(config.league, self.env, self.league, seed)
+        self.advice = advice_for(self.policy, config.actions, config.game())
         self.obs = self.env.reset()
         self.env_steps = 0
         self.best_score = -np.inf
@@ -115,8 +118,8 @@ class Trainer:
         rollout, policy, seats = self.rollout, self.policy, self.seats
         rollout.begin()
         for _ in range(self.config.ppo.rollout_steps):
+            seen = self.look()
             with self.clock("forward"):
-                seen = seats.learners(self.obs)
                 batch = self.transfer(policy.batch(seen))
                 logits, value, fields = self.forward(batch)
                 action, log_prob = policy.distribution(logits, batch.mask).sample(self.generator)
@@ -126,6 +129,8 @@ class Trainer:
             if self.league is not None:
                 with self.clock("opponents"):
                     chosen = seats.decide(chosen)
+            if self.advice is not None:
+                self.advice.watch(self.obs, chosen)
             result = self.env.step(chosen, seats.override)
             rollout.outcome(result.reward[seats.kept], result.done, result.truncated)
             if (result.truncated & ~result.done).any():
@@ -134,12 +139,22 @@ class Trainer:
             with self.clock("restart"):
                 finished += seats.ended(result.finished)
                 self.env.reset_done()
+            if self.advice is not None:
+                for ended in result.finished:
+                    self.advice.forget(ended.game)
+        seen = self.look()
         with self.clock("forward"):
-            seen = seats.learners(self.obs)
             batch = self.transfer(policy.batch(seen))
             rollout.add(seen, batch, self.forward(batch).value)
         rollout.finish()
         return finished
+
+    def look(self) -> Observation:
+        """The rows that the policy plays, with the advice that it wants."""
+        if self.advice is not None:
+            with self.clock("advice"):
+                self.advice.write(self.env.games, self.env.rules, self.obs, self.seats.policy_sides())
+        return self.seats.learners(self.obs)
 
     def learn(self) -> dict[str, float]:
         """PPO on the rollout; returns metrics. A gradient that is not finite never reaches the weights."""
@@ -239,6 +254,8 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Everything beside the policy's weights that the next iteration depends on; whole on rank 0."""
         own = {"env": self.env.state(), "generator": self.generator.get_state(), "shuffle": self.shuffle, **self.seats.state()}
+        if self.advice is not None:
+            own["advice"] = self.advice.state()
         return {
             **({"league": self.league.state()} if self.league is not None else {}),
             "env_steps": self.env_steps,
@@ -257,6 +274,8 @@ class Trainer:
         self.generator.set_state(own["generator"])
         self.shuffle = own["shuffle"]
         self.obs = self.env.load_state(own["env"])
+        if self.advice is not None:
+            self.advice.load_state(own["advice"], self.env.games)
         if self.league is not None:
             self.league.load_state(state["league"])
             self.seats.load_state(own["seats"])
@@ -283,6 +302,7 @@ def make_env(config: TrainConfig, games: int, sizes: dict[str, Any], seed: int, 
         max_turns=config.max_turns,
         stagger=config.stagger,
         grid=sizes["plane_size"],
+        columns=sizes["advice"],
         clock=clock,
     )
 

@@ -71,7 +71,8 @@ class Observation:
     Attributes, for M rows of B sides (side `b = 2 * game + player`):
         rows: M.
         map_size: W of the board, which tells the plane cell that a board cell lies in.
-        feature: [M, ROBOT_WIDTH] float32; a factory uses the first `FACTORY_WIDTH`, the rest is zero.
+        feature: [M, ROBOT_WIDTH + columns] float32; a factory uses the first `FACTORY_WIDTH`, the rest is zero. `columns` more are zero
+            until somebody fills them in (`wrappers.advice`).
         side [M] int32, slot [M] int16, kind [M] int8 (0 factory, 1 light, 2 heavy), cell [M] int16,
         ident [M] int32 (creation number), home [M] int16 (slot of the home factory), mask [M] int64.
         first: [B + 1] int64, the rows of side b are `first[b] .. first[b + 1] - 1`.
@@ -88,8 +89,9 @@ class Observation:
     home: np.ndarray
     mask: np.ndarray
 
-    def __init__(self, sides: int, grid: int = GRID) -> None:
+    def __init__(self, sides: int, grid: int = GRID, columns: int = 0) -> None:
         self.rows = 0
+        self.columns = columns
         self.map_size = SIZE
         self.first = np.zeros(sides + 1, np.int64)
         self.planes = np.zeros((sides, PLANES, grid, grid), np.float32)
@@ -106,7 +108,7 @@ class Observation:
         if not self._buffers or rows > len(self._buffers["side"]):
             space = max(rows * 3 // 2, 64)
             self._buffers = {name: np.zeros(space, kind) for name, kind in _ROW_FIELDS}
-            self._buffers["feature"] = np.zeros((space, ROBOT_WIDTH), np.float32)
+            self._buffers["feature"] = np.zeros((space, ROBOT_WIDTH + self.columns), np.float32)
         self.rows = rows
         for name, buffer in self._buffers.items():
             setattr(self, name, buffer[:rows])
@@ -392,6 +394,7 @@ def observe(
     obs.map_size = int(rules["map_size"])
     count_rows(games, obs.first)
     obs.resize(int(obs.first[-1]))
+    obs.feature[:, ROBOT_WIDTH:] = 0
     rows = (obs.first, obs.feature, obs.side, obs.slot, obs.kind, obs.cell, obs.ident, obs.home, obs.mask, obs.planes, obs.scalar)
     if workers is None:
         observe_games(games, rules, action_rules, static, 0, len(games), *rows)
@@ -423,6 +426,7 @@ def observe_side(game: Any, rules: Any, action_rules: Any, static: Any, player: 
     obs.map_size = int(rules["map_size"])
     obs.first[1] = count
     obs.resize(count)
+    obs.feature[:, ROBOT_WIDTH:] = 0
     if not hasattr(write_rows, "py_func"):  # not compiled
         game, rules, action_rules, static = plain(game), plain(rules), plain(action_rules), plain(static)
     write_planes(game, rules, player, obs.planes[0])

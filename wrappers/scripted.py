@@ -6,8 +6,7 @@ A scripted agent is a function from the judge's message (`{"obs", "step", "remai
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Callable, Dict
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from engine.config import SIZE, GameConfig
 from engine.official_actions import PLAYERS, actions_to_orders
 from engine.state import NO_ACTION, board
 
-Act = Callable[[dict[str, Any]], dict[str, Any]]
+Act = Callable[[Dict[str, Any]], Dict[str, Any]]
 _CARGO = ("ice", "ore", "water", "metal")
 
 
@@ -102,20 +101,31 @@ class ScriptedSide:
         self.make = make
         self.config = config
         self._act: Act | None = None
+        self._told_rules = False
+
+    @property
+    def memory(self) -> Any:
+        """What the agent keeps of the match, for agents that can say it."""
+        return (self._act or self.make()).memory
+
+    @memory.setter
+    def memory(self, memory: Any) -> None:
+        self._act, self._told_rules = self.make(), False
+        self._act.memory = memory
 
     def write_orders(self, game: Any, rules: Any, player: int, orders: Any) -> None:
         """Ask the agent and put its answer, judged as the official engine judges it, in the place of the side's orders."""
-        fresh = int(game["env_steps"]) == 0 or self._act is None
-        if fresh or self._act is None:
-            self._act = self.make()
+        if self._act is None or int(game["env_steps"]) == 0:
+            self._act, self._told_rules = self.make(), False
         message = {
             "obs": judge_observation(game, self.config.map_size),
             "step": int(game["env_steps"]),
             "remainingOverageTime": 60.0,
             "player": PLAYERS[player],
             "reward": float(game["reward"][player]),
-            "info": {"env_cfg": self.config.official()} if fresh else {},
+            "info": {} if self._told_rules else {"env_cfg": self.config.official()},
         }
+        self._told_rules = True
         answer = self._act(message)
         own = game["robot_order"][player, : int(game["robot_count"][player])]
         orders["queue_len"][own] = -1

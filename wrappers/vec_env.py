@@ -73,6 +73,7 @@ class VecEnv:
         stagger: the first games are truncated at evenly spread turns, so that later restarts do not coincide.
         shuffle: draw maps at random; otherwise game i plays map i, then i + N, and so on.
         grid: planes of the observation are grid x grid.
+        columns: room for advice in the features (see `Observation`).
         clock: is told of the sections "engine" (codec, engine, rewards) and "observation" (features and masks) of a step.
 
     Attributes: `engine`, `games` (its records), `obs` (the observation that the next `step` acts on), `static`.
@@ -92,6 +93,7 @@ class VecEnv:
         stagger: bool = False,
         shuffle: bool = True,
         grid: int = GRID,
+        columns: int = 0,
         clock: Clock | None = None,
     ) -> None:
         if max_turns is not None and max_turns < 1:
@@ -108,7 +110,7 @@ class VecEnv:
         self.action_rules = (actions or ActionConfig()).rules()
         self.weights = (reward or RewardConfig()).rules()
         self.static = empty_static(num_games)
-        self.obs = Observation(2 * num_games, grid)
+        self.obs = Observation(2 * num_games, grid, columns)
         self.rng = np.random.default_rng(seed)
         self.map_index = np.arange(num_games) - num_games  # of the running game
         self.limit = np.full(num_games, self.max_turns, np.int64)  # turn at which the running game is truncated

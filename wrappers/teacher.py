@@ -8,8 +8,7 @@ Its decision for a robot is the front of that queue after its orders of this tur
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
@@ -87,6 +86,26 @@ class Teacher:
         obeyed = (action == self._decided).all(1)
         self._expected = self._seen[0]["robot_cell"][self._own].copy()
         follow(self._seen[0], self.player, slot[robots], obeyed[robots], self._expected)
+
+    def state(self) -> dict[str, Any]:
+        """What its next decisions depend on beside the game; the agent must have a `memory`."""
+        seen = self._seen[0]
+        return {
+            "memory": self.side.memory,
+            "queue": seen["queue"][self._own].copy(),
+            "queue_len": seen["queue_len"][self._own].copy(),
+            "ident": self._ident.copy(),
+            "expected": self._expected.copy(),
+            "decided": self._decided.copy(),
+        }
+
+    def load_state(self, state: dict[str, Any], game: Any) -> None:
+        """Go on from `state()`, made when the game was as it is now."""
+        self.side.memory = state["memory"]
+        self._seen[0] = game
+        for name in ("queue", "queue_len"):
+            self._seen[0][name][self._own] = state[name]
+        self._ident, self._expected, self._decided = state["ident"], state["expected"], state["decided"]
 
     def _look(self, game: Any) -> Any:
         """The game with the teacher's own queues; a robot that was not there before, or was held up, has an empty one."""
