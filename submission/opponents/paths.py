@@ -65,8 +65,9 @@ def _cheapest_neighbour(padded: np.ndarray, best: np.ndarray) -> None:
 
 def _relax(start: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """The least of its own start value and its cheapest neighbour plus its cost, for each cell; with a border of one."""
-    padded = np.pad(start, 1, mode="constant", constant_values=CLOSED)
+    padded = np.full((start.shape[0] + 2, start.shape[1] + 2), CLOSED, np.int32)
     field = padded[1:-1, 1:-1]
+    field[:] = start
     if hasattr(_sweep, "py_func"):  # compiled
         _sweep(field, cost)
         return padded
@@ -96,6 +97,12 @@ def walk_to(targets: np.ndarray, cost: np.ndarray) -> np.ndarray:
     _cheapest_neighbour(entered, field)
     field[ends] = 0
     return field
+
+
+def connected(start: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """The cells [W, W] bool of `start` and those of `ground` that can be reached from them over ground."""
+    steps = _relax(np.where(start, 0, CLOSED).astype(np.int32), np.where(ground, 1, CLOSED).astype(np.int32))
+    return steps[1:-1, 1:-1] < CLOSED
 
 
 def neighbours(cell: Cell, size: int) -> List[Tuple[int, Cell]]:

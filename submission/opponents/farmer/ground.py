@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from submission.opponents.paths import Cell
+from submission.opponents.paths import Cell, connected
 
 SPREAD_FROM = 20  # lichen on a tile from which it spreads, by the rules
 FULL = 100  # the most lichen a tile can hold
@@ -76,12 +76,7 @@ def cleared(centre: Cell, open_ground: np.ndarray, reach: np.ndarray) -> np.ndar
     x, y = centre
     found = np.zeros_like(open_ground)
     found[max(x - 1, 0) : x + 2, max(y - 1, 0) : y + 2] = True
-    allowed = open_ground & reach
-    while True:
-        more = found | (beside(found) & allowed)
-        if (more == found).all():
-            return found
-        found = more
+    return connected(found, open_ground & reach)
 
 
 def clearing_prices(rubble: np.ndarray, soil: np.ndarray, centre: Cell, far: int) -> np.ndarray:

@@ -77,6 +77,7 @@ class Turn:
         self.danger = danger(self, self.enemies.values())
         self.orders: Dict[str, Any] = {}
         self._prices: Dict[Tuple[str, int], np.ndarray] = {}
+        self._growth: Dict[str, Growth] = {}
         self._bytes: Optional[Tuple[bytes, bytes, bytes]] = None
 
     def order(self, robot: Robot, plan: Plan) -> None:
@@ -129,7 +130,9 @@ class Turn:
         return self._prices[factory.name, far]
 
     def growth(self, factory: Factory) -> Growth:
-        """What watering by this factory does now."""
+        """What watering by this factory does now, worked out once a turn."""
+        if factory.name in self._growth:
+            return self._growth[factory.name]
         if self._bytes is None:
             owner = self.boards["lichen_strains"] + 1
             for other in list(self.factories.values()) + list(self.foes.values()):
@@ -139,7 +142,8 @@ class Turn:
             boards = (soil, self.boards["lichen"], owner)
             padded = [np.pad(board.astype(np.uint8), 1, mode="constant").tobytes() for board in boards]
             self._bytes = (padded[0], padded[1], padded[2])
-        return growth(factory.number, factory.cell, *self._bytes, width=self.size + 2)
+        self._growth[factory.name] = growth(factory.number, factory.cell, *self._bytes, width=self.size + 2)
+        return self._growth[factory.name]
 
 
 def square_around(a: Cell, b: Cell, margin: int, size: int) -> Tuple[int, Cell]:
