@@ -257,7 +257,7 @@ class Moody:
     """A policy that fails every third turn."""
 
     def __init__(self, policy: Any) -> None:
-        self.policy, self.turns, self.sizes = policy, 0, policy.sizes
+        self.policy, self.turns, self.sizes, self.config = policy, 0, policy.sizes, policy.config
 
     def act(self, *arguments: Any) -> np.ndarray:
         self.turns += 1
@@ -268,11 +268,11 @@ class Moody:
 
 def test_errors_are_counted_and_low_time_leaves_robots_to_their_queues(tarball: Path, tmp_path: Path) -> None:
     extract(tarball, tmp_path)
-    policy, action_rules, greedy = entry.load(str(next(tmp_path.glob("luxs2_*"))))
+    policy, actions, greedy = entry.load(str(next(tmp_path.glob("luxs2_*"))))
     moody = Moody(policy)
     referee = Referee(1, env_settings(48))
     policies: tuple[Any, Any] = (moody, policy)
-    players = [entry.Player(name, referee.env_cfg, (plays, action_rules, greedy)) for name, plays in zip(PLAYERS, policies)]
+    players = [entry.Player(name, referee.env_cfg, (plays, actions, greedy)) for name, plays in zip(PLAYERS, policies)]
     answers: list[dict] = []
     while referee.turns < 20:
         answers = [player.act(json.loads(referee.observation), 0.5 if referee.turns >= 15 else 60.0) for player in players]

@@ -52,11 +52,11 @@ def replay(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return play_here(tmp_path_factory.mktemp("replay"), ("farmer", "miner"), 30)
 
 
-def untrained() -> tuple[Policy, Any, bool]:
+def untrained() -> tuple[Policy, ActionConfig, bool]:
     torch.manual_seed(0)
     actions = ActionConfig()
     policy = Policy(PolicyConfig(width=32, channels=4), policy_sizes(actions))
-    return policy.eval(), actions.rules(), False
+    return policy.eval(), actions, False
 
 
 def play_ours(folder: Path, turns: int) -> Path:

@@ -1,0 +1,166 @@
+"""Advice: a policy sees what an adviser would do, does it at first, and a run with one resumes exactly and plays by the judge's rules."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agent.heads import FACTORS, LOGITS, Distribution, advised_logits
+from agent.opening import opening
+from agent.policy import Policy, PolicyConfig, policy_sizes
+from engine.config import GameConfig
+from engine.maps import MapPool
+from submission import entry
+from submission.advisers import ADVISERS, advice_for
+from submission.match import Referee, env_settings
+from submission.opponents import make_act
+from submission.protocol import plain
+from tests.test_league import differences, same
+from training.config import PPOConfig, TrainConfig
+from training.evaluate import Agent, evaluate
+from training.lessons import Lesson, LessonConfig, play
+from training.train import Trainer
+from wrappers.action import KINDS, MASK_BITS, MOVE, PICKUP, RECHARGE, TRANSFER, ActionConfig
+from wrappers.advice import ADVICE
+from wrappers.features import ROBOT_WIDTH
+from wrappers.judge import PLAYERS
+from wrappers.vec_env import VecEnv
+
+torch.set_num_threads(1)
+
+CONFIG = GameConfig.for_map_size(32)
+ACTIONS = ActionConfig.full(rubble_distance=10)
+FARMER = partial(make_act, "farmer")
+OBEDIENT = PolicyConfig(width=32, channels=4, adviser="farmer", advice_gain=100.0)
+
+
+def policy(config: PolicyConfig = OBEDIENT) -> Policy:
+    torch.manual_seed(0)
+    return Policy(config, policy_sizes(ACTIONS, config)).eval()
+
+
+def test_advised_logits_make_the_advised_action_the_likeliest():
+    rng = np.random.default_rng(0)
+    mask = torch.from_numpy(rng.integers(0, 1 << MASK_BITS, 2000) | 1)
+    everything = torch.ones(3, dtype=torch.bool)
+    action, _ = Distribution(torch.randn(2000, LOGITS), mask, everything).sample(torch.Generator().manual_seed(0))
+    assert len(action[:, 0].unique()) >= KINDS - 1
+    columns = torch.cat([action.float(), torch.ones(2000, 1)], 1)
+    advised = advised_logits(columns)
+    followed, _ = Distribution(torch.rand(2000, LOGITS) + 2 * advised, mask, everything).sample(greedy=True)
+    assert torch.equal(followed, action)
+    # as many logits as the action has factors, and none without advice
+    used = 1 + sum(np.isin(action[:, 0].numpy(), kinds) for kinds in ([MOVE, TRANSFER], [TRANSFER, PICKUP], [TRANSFER, PICKUP, RECHARGE]))
+    assert advised.sum(1).tolist() == used.tolist() and used.max() == FACTORS
+    columns[:, 4] = 0
+    assert not advised_logits(columns).any()
+
+
+def test_a_policy_that_always_follows_plays_as_the_adviser_does():
+    played = play(LessonConfig(map_size=32, actions=ACTIONS, keep=0.05), Lesson(Path("game"), 7), FARMER)
+    result = evaluate(Agent(policy(), ACTIONS), CONFIG, [7], greedy=True).games[0]
+    assert np.array_equal(played.outcome, np.array([result.lichen, result.factories, result.robots, result.ice_got]).T)
+    assert min(result.lichen) > 1000
+
+
+def test_advice_is_asked_once_a_turn_and_forgotten_with_the_game():
+    env = VecEnv(CONFIG, 2, MapPool(CONFIG, range(2)), opening, actions=ACTIONS, max_turns=12, columns=ADVICE)
+    advice = advice_for(policy(), ACTIONS, CONFIG)
+    assert advice is not None
+    env.reset()
+    assert not env.obs.feature[:, ROBOT_WIDTH:].any()
+    for _ in range(12):
+        advice.write(env.games, env.rules, env.obs, range(4))
+        before = env.obs.feature.copy()
+        memory = advice.state()
+        advice.write(env.games, env.rules, env.obs, range(4))
+        assert np.array_equal(before, env.obs.feature) and differences(memory, advice.state()) == []
+        action = env.obs.feature[:, ROBOT_WIDTH : ROBOT_WIDTH + 4].astype(np.int64)
+        assert (env.obs.feature[:, -1] == 1).all() and action[:, 0].any()
+        advice.watch(env.obs, action)
+        step = env.step(action)
+    assert len(step.finished) == 2 and len(advice.teachers) == 4
+    for result in step.finished:
+        advice.forget(result.game)
+    assert advice.state() == {}
+
+
+SMALL = TrainConfig(
+    map_size=32,
+    max_turns=30,
+    stagger=True,
+    train_maps=4,
+    device="cpu",
+    actions=ACTIONS,
+    policy=PolicyConfig(width=32, channels=4, adviser="farmer", advice_gain=3.0),
+    ppo=PPOConfig(num_games=4, rollout_steps=8, epochs=1, minibatches=2),
+)
+
+
+def test_a_resumed_run_is_given_the_same_advice():
+    def state(trainer: Trainer) -> dict:
+        return {"policy": trainer.policy.state_dict(), **trainer.state()}
+
+    whole = Trainer(SMALL)
+    for _ in range(4):
+        whole.step_iteration()
+    stored = copy.deepcopy(state(whole))
+    resumed = Trainer(SMALL)
+    resumed.policy.load_state_dict(stored.pop("policy"))
+    resumed.load_state(stored)
+    for _ in range(3):
+        whole.step_iteration()
+        resumed.step_iteration()
+    assert differences(whole.state(), resumed.state()) == []
+    assert same(whole.policy.state_dict(), resumed.policy.state_dict())
+
+
+def test_the_policy_learns_how_far_to_follow():
+    trainer = Trainer(SMALL)
+    before = trainer.policy.advice_gain.detach().clone()
+    trainer.step_iteration()
+    assert not torch.equal(trainer.policy.advice_gain, before) and trainer.policy.advised.weight.detach().any()
+
+
+def test_the_judge_hears_what_an_advised_policy_decides_in_training():
+    """Both sides by the judge's JSON on the official engine, and beside it the same on ours: equal actions turn by turn."""
+    referee = Referee(7, env_settings(32))
+    agent = policy(dataclasses.replace(OBEDIENT, advice_gain=2.0))
+    players = [entry.Player(name, referee.env_cfg, (agent, ACTIONS, True)) for name in PLAYERS]
+    env = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), opening, actions=ACTIONS, shuffle=False, columns=ADVICE)
+    advice = advice_for(agent, ACTIONS, CONFIG)
+    assert advice is not None
+    env.reset()
+    turns = 0
+    while turns < 60:
+        obs = json.loads(referee.observation)
+        playing = obs["real_env_steps"] >= 0
+        answers = {name: plain(player.act(obs, 60.0)) for name, player in zip(PLAYERS, players)}
+        if playing:
+            turns += 1
+            advice.write(env.games, env.rules, env.obs, range(2))
+            action = agent.act(env.obs, greedy=True)
+            robots = [len(obs["units"][name]) for name in PLAYERS]
+            assert robots == env.games[0]["robot_count"].tolist()
+            for player, side in enumerate(players):
+                rows = slice(int(env.obs.first[player]), int(env.obs.first[player + 1]))
+                assert np.array_equal(side.observation.feature, env.obs.feature[rows]), (turns, player)
+            advice.watch(env.obs, action)
+            env.step(action)
+        assert referee.play(answers) == {}
+    assert [player.errors for player in players] == [0, 0]
+
+
+def test_mistakes_are_told():
+    with pytest.raises(ValueError, match="adviser is 'nobody'; accepted are farmer, or none"):
+        PolicyConfig(adviser="nobody")
+    with pytest.raises(ValueError, match="only mppo learns with an adviser"):
+        TrainConfig(algo="iql", policy=PolicyConfig(adviser="farmer"))
+    assert set(ADVISERS) == {"farmer"}
