@@ -186,7 +186,14 @@ RETURN = {
     "neurons; the dense team has them all and goes on learning (see the curves).",
     "spread": "",
 }
-NOISY = {"navigation": "", "cue": "", "spread": ""}
+NOISY = {
+    "navigation": "BUN has more to lose: its return is above the dense team's at every noise (at the largest by a hair). The team of "
+    "blocks alone loses as large a share, so it is not what was grown: a policy that stops exactly at its landmark is thrown off by what does not "
+    "disturb one that stops near it.",
+    "cue": "BUN loses the smaller share, but by less than twice the standard error.",
+    "spread": "BUN has more to lose: its return is above the dense team's at every noise. Both lose so little of a gain of 4 to 5 that the "
+    "share is mostly chance.",
+}
 FLOPS = ""
 EDGES = (
     "a pair counts from its first weight. Most of the weights lie on few pairs (see the graph), but the noise of the gradients puts "

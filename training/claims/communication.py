@@ -117,9 +117,17 @@ SEATS = (
     "most likely because the one network must learn for each seat whom to hear, and what is told to it is only the seat's number; "
     "independent agents have a network each for that."
 )
+UNSEEN = (
+    "the task leaves nothing that size could replace: an agent cannot see the symbol that it must name, and without messages networks of "
+    "both sizes reach what is the best without them."
+)
+CROWDED = (
+    "messages slow the small network down more than they help it: in 32 neurons they share the room with the observation. With a shared "
+    "network, which has the experience of all agents, it is as the paper says."
+)
 REASONS: dict[str, dict[str, str]] = {
-    "cue": {"none": "", "frozen": "", "lag": SEATS, "size": ""},
-    "hunt": {"none": SLOWER, "frozen": SLOWER, "lag": "", "size": ""},
+    "cue": {"none": "", "frozen": "", "lag": SEATS, "size": UNSEEN},
+    "hunt": {"none": SLOWER, "frozen": SLOWER, "lag": "", "size": CROWDED},
     "published": {"none": AVOIDS, "frozen": AVOIDS, "lag": AVOIDS},
 }
 
