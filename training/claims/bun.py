@@ -188,8 +188,8 @@ RETURN = {
 }
 NOISY = {
     "navigation": "BUN has more to lose: its return is above the dense team's at every noise (at the largest by a hair). The team of "
-    "blocks alone loses as large a share, so it is not what was grown: a policy that stops exactly at its landmark is thrown off by what does not "
-    "disturb one that stops near it.",
+    "blocks alone loses as large a share, so it is not what was grown: a policy that stops exactly at its landmark is thrown off by what "
+    "does not disturb one that stops near it.",
     "cue": "BUN loses the smaller share, but by less than twice the standard error.",
     "spread": "BUN has more to lose: its return is above the dense team's at every noise. Both lose so little of a gain of 4 to 5 that the "
     "share is mostly chance.",
