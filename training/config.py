@@ -292,6 +292,36 @@ PRESETS: dict[str, TrainConfig] = {
         ),
         ppo=PPOConfig(epochs=2),
     ),
+    "advised": TrainConfig(
+        env_steps=128_000,
+        stagger=True,
+        eval_every=64_000,
+        policy=PolicyConfig(adviser="farmer"),
+        actions=ActionConfig.full(
+            transfer=("ice", "ore"),
+            transfer_to_robots=False,
+            light_dig=("rubble", "lichen"),
+            rubble_distance=10,
+            water_reserve=150,
+        ),
+        # what is handed over counts nothing: the adviser brings it home, and a policy that is paid for it does so too often
+        reward=RewardConfig(
+            own=0.7,
+            shared_by=20,
+            early=0.0,
+            ice_dug=0.125,
+            ice_given=0.0,
+            ice_got=0.0,
+            ore_dug=0.125,
+            rubble_dug=0.125,
+            rubble_distance=10,
+            lichen_grown=0.2,
+            light_built=4.0,
+            heavy_built=60.0,
+            factory_lost=-20.0,
+        ),
+        ppo=PPOConfig(epochs=3, learning_rate=5e-4, ent_coef=0.0, gamma=0.997),
+    ),
 }
 
 
@@ -301,7 +331,8 @@ class TrainCommand:
 
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: str = "demo"
-    """Where the other options start from: demo (the survival skill, fast), full (the whole game) or paper (the published protocol)."""
+    """Where the other options start from: demo (the survival skill, fast), full (the whole game), advised (the whole game with
+    farmer's advice) or paper (the published protocol)."""
     run_dir: Path | None = None
     """Folder of the run (default: runs/PRESET-SEED)."""
     init: str | None = None
