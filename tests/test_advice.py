@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from submission.match import Referee, env_settings
 from submission.opponents import make_act
 from submission.protocol import plain
 from tests.test_league import differences, same
+from training.arena import Fixture, play_games
 from training.config import PPOConfig, TrainConfig
 from training.evaluate import Agent, evaluate
 from training.lessons import Lesson, LessonConfig, play
@@ -57,17 +61,44 @@ def test_advised_logits_make_the_advised_action_the_likeliest():
     followed, _ = Distribution(torch.rand(2000, LOGITS) + 2 * advised, mask, everything).sample(greedy=True)
     assert torch.equal(followed, action)
     # as many logits as the action has factors, and none without advice
-    used = 1 + sum(np.isin(action[:, 0].numpy(), kinds) for kinds in ([MOVE, TRANSFER], [TRANSFER, PICKUP], [TRANSFER, PICKUP, RECHARGE]))
+    later = ([MOVE, TRANSFER], [TRANSFER, PICKUP], [TRANSFER, PICKUP, RECHARGE])  # kinds with a direction, a resource, an amount
+    used = 1 + np.stack([np.isin(action[:, 0].numpy(), kinds) for kinds in later]).sum(0)
     assert advised.sum(1).tolist() == used.tolist() and used.max() == FACTORS
     columns[:, 4] = 0
     assert not advised_logits(columns).any()
 
 
 def test_a_policy_that_always_follows_plays_as_the_adviser_does():
-    played = play(LessonConfig(map_size=32, actions=ACTIONS, keep=0.05), Lesson(Path("game"), 7), FARMER)
-    result = evaluate(Agent(policy(), ACTIONS), CONFIG, [7], greedy=True).games[0]
+    turns = 150
+    played = play(LessonConfig(map_size=32, actions=ACTIONS, keep=0.05, max_turns=turns), Lesson(Path("game"), 7), FARMER)
+    env = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), opening, actions=ACTIONS, max_turns=turns, columns=ADVICE)
+    advice, agent = advice_for(policy(), ACTIONS, CONFIG), policy()
+    assert advice is not None
+    env.reset()
+    results: list = []
+    while not results:
+        advice.write(env.games, env.rules, env.obs, range(2))
+        action = agent.act(env.obs, greedy=True)
+        advice.watch(env.obs, action)
+        results = env.step(action).finished
+    result = results[0]
     assert np.array_equal(played.outcome, np.array([result.lichen, result.factories, result.robots, result.ice_got]).T)
     assert min(result.lichen) > 1000
+
+
+@pytest.mark.parametrize("opponent", [False, True])
+def test_evaluation_and_arena_ask_the_adviser_too(opponent: bool):
+    """Both loops, with equal actions, end in the same games; `opponent`: two different agents meet."""
+    agent = Agent(policy(), ACTIONS)
+    other = Agent(policy(), dataclasses.replace(ACTIONS, water_reserve=0))
+    config = dataclasses.replace(CONFIG, max_episode_length=230)
+    judged = evaluate(agent, config, [7, 8], other if opponent else None, greedy=True).games
+    for side in (agent, other):
+        side.policy.config = dataclasses.replace(side.policy.config, greedy=True)  # the arena samples
+    fixtures = [Fixture(agent, other if opponent else agent, 7), Fixture(other if opponent else agent, agent, 8)]
+    outcomes = dict(play_games(fixtures, config, MapPool(config, [7, 8])))
+    for i, result in enumerate(judged):
+        assert (outcomes[i].lichen, outcomes[i].robots) == (result.lichen, result.robots) and min(result.lichen) > 300
 
 
 def test_advice_is_asked_once_a_turn_and_forgotten_with_the_game():
@@ -158,9 +189,35 @@ def test_the_judge_hears_what_an_advised_policy_decides_in_training():
     assert [player.errors for player in players] == [0, 0]
 
 
+def answers_to_the_judge(turns: int) -> list[dict]:
+    """What an advised policy answers as both sides of a match on the official engine."""
+    referee = Referee(7, env_settings(24))
+    agent = policy(dataclasses.replace(OBEDIENT, advice_gain=4.0))
+    players = [entry.Player(name, referee.env_cfg, (agent, ACTIONS, True)) for name in PLAYERS]
+    answers = []
+    while referee.turns < turns:
+        obs = json.loads(referee.observation)
+        answers.append({name: plain(player.act(obs, 60.0)) for name, player in zip(PLAYERS, players)})
+        assert referee.play(answers[-1]) == {}
+    assert [player.errors for player in players] == [0, 0]
+    return answers
+
+
+def test_the_judge_hears_the_same_without_compiled_code():
+    """The judge's machine runs everything as it is written, where numpy's integers are narrow."""
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == json.loads(json.dumps(answers_to_the_judge(40)))
+
+
 def test_mistakes_are_told():
     with pytest.raises(ValueError, match="adviser is 'nobody'; accepted are farmer, or none"):
         PolicyConfig(adviser="nobody")
     with pytest.raises(ValueError, match="only mppo learns with an adviser"):
         TrainConfig(algo="iql", policy=PolicyConfig(adviser="farmer"))
     assert set(ADVISERS) == {"farmer"}
+
+
+if __name__ == "__main__":
+    print(json.dumps(answers_to_the_judge(40)))

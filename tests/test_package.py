@@ -211,6 +211,7 @@ NETWORKS = {
     **{name: {"backbone": name} for name in BACKBONES},
     "sparse": {"sparsity": 0.9},
     "sparse bun": {"backbone": "bun", "sparsity": 0.9},
+    "advised": {"adviser": "farmer"},
 }
 
 

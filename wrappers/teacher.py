@@ -188,9 +188,9 @@ def skip_nothing(game, rules, r, mask):
         if front[0] == RECHARGE - 1:
             over = game.robot_power[r] >= front[3]
         elif front[0] == TRANSFER - 1:
-            over = (mask >> (TRANSFER_BIT + front[1] * 5 + front[2])) & 1 == 0
+            over = (mask >> (TRANSFER_BIT + int(front[1]) * 5 + int(front[2]))) & 1 == 0
         elif front[0] == PICKUP - 1:
-            over = (mask >> (PICKUP_BIT + front[2])) & 1 == 0
+            over = (mask >> (PICKUP_BIT + int(front[2]))) & 1 == 0
         else:
             over = False
         if not over:
