@@ -183,22 +183,22 @@ def claims() -> list[Claim]:
 
 
 SHORT = (
-    "on this task there is little to repair: the dense learner gains nothing from the same targets and buffers, and the sparse rows differ "
-    "from it and from each other by about a deviation over seeds. Runs are short for sparse networks, too: 1,440 gradient steps, in which "
-    "connections change about ten times."
+    "on this task there is little to repair: the dense learner gains nothing from the same targets and buffers, and the sparse rows "
+    "differ from it and from each other by about a deviation over seeds. Runs are short for sparse networks, too: 1,440 gradient "
+    "steps, in which connections change fourteen times."
 )
 NARROW = (
-    "the other way, or by less than twice the standard error. Recurrent networks of 13 to 27 neurons learn no better here than wide ones with "
-    "as few weights."
+    "the other way, or by less than twice the standard error. Recurrent networks of 13 to 27 neurons learn no better here than wide "
+    "ones with as few weights."
 )
 BIASES = "biases and the products with the mixer's made weights stay, and weigh more the sparser the rest is."
 SMALL_TASK = (
-    "on a task this small the rows differ by less than their seeds; at 95 % sparsity, where capacity is short, static masks are last, as in "
-    "the paper."
+    "on a task this small the rows differ by less than their seeds; at 95 % sparsity, where capacity is short, static masks are last,"
+    " as in the paper."
 )
 PARTS_WHY = (
-    "as for the dense learner, which gains nothing from the parts together. Soft Mellowmax seems to cost something at 95 %: it lowers targets "
-    "towards the mean over actions, which most likely hides small differences from a network that tells actions apart badly."
+    "as for the dense learner, which gains nothing from the parts together. Soft Mellowmax seems to cost something at 95 %: it lowers"
+    " targets towards the mean over actions, which most likely hides small differences from a network that tells actions apart badly."
 )
 
 
