@@ -305,7 +305,7 @@ PRESETS: dict[str, TrainConfig] = {
             water_reserve=150,
             lights_per_factory=12,
         ),
-        # digging counts as much as handing over: paid for one of them only, robots hand over all the time, or never (docs/results/lichen.md)
+        # digging counts as much as handing over: paid for one of them only, robots hand over all the time or never (docs/results/lichen.md)
         reward=RewardConfig(
             own=0.7,
             shared_by=20,
