@@ -33,7 +33,7 @@ BACKBONES = {
     "adaps": (AdapsBackbone, AdapsConfig),
 }
 EXTRACTORS = ("hybrid", "pixel")
-ADVISERS = ("farmer",)
+ADVISERS = ("farmer", "reaper")
 ENTITY_KINDS = 3  # factories, lights, heavies
 SAYS_KIND = (0, ROBOT_NAMES.index("crop_blocked[-2,-2]"))  # columns that tell factories, lights and heavies apart: all but the crop
 
@@ -57,7 +57,7 @@ class PolicyConfig:
     greedy: bool = False
     """Always take the best action: the logits are advantages of Q-values. Set by value-based training (--algo)."""
     adviser: Optional[str] = None
-    """farmer: see with every row what this agent would do, and do that unless something else is better (`wrappers.advice`)."""
+    """farmer, reaper: see with every row what this agent would do, and do that unless something else is better (`wrappers.advice`)."""
     advice_gain: float = 6.0
     """What the advised choice's logit is raised by, at the start of training; the policy learns its own."""
     dense: DenseConfig = field(default_factory=DenseConfig)

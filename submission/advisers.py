@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from engine.config import GameConfig
-from submission.opponents.farmer.bot import Farm, act
+from submission.opponents.farmer import bot as farmer
+from submission.opponents.farmer.bot import Farm
+from submission.opponents.reaper import bot as reaper
+from submission.opponents.reaper.bot import Reap
 from submission.protocol import View
 from wrappers.action import ActionConfig
 from wrappers.advice import Advice
@@ -23,7 +26,7 @@ class Farmer:
 
     def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
         self._view.update(message)
-        return act(self._farm, self._view)
+        return farmer.act(self._farm, self._view)
 
     @property
     def memory(self) -> dict[str, Any]:
@@ -36,7 +39,30 @@ class Farmer:
             setattr(self._farm, name, dict(book))
 
 
-ADVISERS = {"farmer": Farmer}
+class Reaper:
+    """The same of `reaper`."""
+
+    def __init__(self) -> None:
+        self._reap = Reap()
+        self._view = View()
+
+    def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._view.update(message)
+        return reaper.act(self._reap, self._view)
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """Its farm's books and its reapers, copied."""
+        return {"farm": {name: dict(book) for name, book in vars(self._reap.farm).items()}, "reapers": sorted(self._reap.reapers)}
+
+    @memory.setter
+    def memory(self, memory: dict[str, Any]) -> None:
+        for name, book in memory["farm"].items():
+            setattr(self._reap.farm, name, dict(book))
+        self._reap.reapers = set(memory["reapers"])
+
+
+ADVISERS = {"farmer": Farmer, "reaper": Reaper}
 
 
 def advice_for(policy: Any, actions: ActionConfig, config: GameConfig) -> Advice | None:

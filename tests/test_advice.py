@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from agent import policy as policy_module
 from agent.heads import FACTORS, LOGITS, Distribution, advised_logits
 from agent.opening import opening
 from agent.policy import Policy, PolicyConfig, policy_sizes
@@ -212,11 +213,11 @@ def test_the_judge_hears_the_same_without_compiled_code():
 
 
 def test_mistakes_are_told():
-    with pytest.raises(ValueError, match="adviser is 'nobody'; accepted are farmer, or none"):
+    with pytest.raises(ValueError, match="adviser is 'nobody'; accepted are farmer, reaper, or none"):
         PolicyConfig(adviser="nobody")
     with pytest.raises(ValueError, match="only mppo learns with an adviser"):
         TrainConfig(algo="iql", policy=PolicyConfig(adviser="farmer"))
-    assert set(ADVISERS) == {"farmer"}
+    assert set(ADVISERS) == set(policy_module.ADVISERS)
 
 
 if __name__ == "__main__":

@@ -296,7 +296,7 @@ PRESETS: dict[str, TrainConfig] = {
         env_steps=64_000,
         stagger=True,
         eval_every=32_000,
-        policy=PolicyConfig(adviser="farmer"),
+        policy=PolicyConfig(adviser="reaper"),
         actions=ActionConfig.full(
             transfer=("ice", "ore"),
             transfer_to_robots=False,
@@ -332,7 +332,7 @@ class TrainCommand:
     config: Annotated[TrainConfig, tyro.conf.arg(name="")]
     preset: str = "demo"
     """Where the other options start from: demo (the survival skill, fast), full (the whole game), advised (the whole game with
-    farmer's advice) or paper (the published protocol)."""
+    a scripted agent's advice) or paper (the published protocol)."""
     run_dir: Path | None = None
     """Folder of the run (default: runs/PRESET-SEED)."""
     init: str | None = None

@@ -1,0 +1,94 @@
+"""The reaper.
+
+Strategy. The game is the farmer's until the last turns. Then heavies are worth more on the enemy's fields than on the
+own: a dig of a heavy takes all the lichen of a tile, and leaves rubble on which nothing grows again. So in the last
+turns heavies that are not needed for ice, and somewhat later lights, charge, walk to enemy lichen and dig it up, tile
+after tile, and do not come back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Set
+
+import numpy as np
+
+from submission.opponents.farmer.bot import Farm, distance_to, work
+from submission.opponents.farmer.site import placement
+from submission.opponents.farmer.turn import Plan, Robot, Turn, is_moving, step_to
+from submission.opponents.paths import CLOSED, DIG, PICKUP, POWER, Cell, lowest, moves, route_from, walk_from
+from submission.opponents.raider.bot import costs, digs_lichen
+from submission.protocol import FACTION, View
+
+HEAVIES_LAST, LIGHTS_LAST = 200, 60  # turns before the end from which they reap
+CHARGE, LEAST = 0.8, 0.3  # of the battery: up to which a reaper charges, and with which it leaves at the least
+POOR = 0.3  # power that a unit of lichen less on a tile is worth
+NEAR = 3  # steps to its tile within which it looks every turn whether another one is better
+
+
+class Reap:
+    """What is kept between turns: the farm and the names of the reapers."""
+
+    def __init__(self) -> None:
+        self.farm = Farm()
+        self.reapers: Set[str] = set()
+
+
+def act(reap: Reap, view: View) -> Dict[str, Any]:
+    """The judge's action of this turn."""
+    if view.step == 0:
+        return {"faction": FACTION, "bid": 0}
+    if view.real_step < 0:
+        return placement(view)
+    turn = Turn(view)
+    recruit(reap, turn)
+    reapers = [turn.robots.pop(name) for name in sorted(reap.reapers)]  # the farm works without them
+    used: Set[Cell] = set()
+    for robot in reapers:
+        plan = next_plan(turn, robot, used)
+        if plan is None:
+            turn.reserve(robot, robot.queue)
+        else:
+            turn.order(robot, plan)
+    work(reap.farm, turn)
+    return turn.orders
+
+
+def recruit(reap: Reap, turn: Turn) -> None:
+    """Forget the dead, and take the heavies that dig no ice; those that do as well once there is water until the end."""
+    reap.reapers &= set(turn.robots)
+    for robot in turn.robots.values():
+        home = turn.factories.get(reap.farm.home.get(robot.name, ""))
+        if home is None or turn.left > (HEAVIES_LAST if robot.heavy else LIGHTS_LAST):
+            continue
+        if robot.name not in reap.reapers:
+            drink = (1 + turn.growth(home).tiles / 10) * turn.left
+            if not robot.heavy or reap.farm.job.get(robot.name) != "ice" or home.water >= drink:
+                reap.reapers.add(robot.name)
+
+
+def next_plan(turn: Turn, robot: Robot, used: Set[Cell]) -> Optional[Plan]:
+    """The reaper's new queue, None to let the old one run; `used` are the tiles that others go for."""
+    power, battery = robot.power - robot.update_cost, int(robot.kind["BATTERY_CAPACITY"])
+    inside = next((f for f in turn.factories.values() if distance_to(f, robot.cell) == 0), None)
+    if inside is not None and power < CHARGE * battery:
+        charge = min(inside.power, battery - power)
+        if charge > 0 and power + charge >= LEAST * battery:
+            inside.power -= charge
+            return [[PICKUP, 0, POWER, charge, 0, 1]]
+    dig = int(robot.kind["DIG_COST"])
+    if digs_lichen(turn, robot) and power >= dig:
+        return None if robot.queue and robot.queue[0][0] == DIG else [[DIG, 0, 0, 0, 0, 1]]
+    cost = costs(turn, robot)
+    out = walk_from(robot.cell, cost)
+    lichen = turn.boards["lichen"]
+    ripe = (lichen > 0) & np.isin(turn.boards["lichen_strains"], [foe.number for foe in turn.foes.values()])
+    price = np.where(ripe & (out > 0) & (out + dig <= power) & (out < CLOSED), out + POOR * (100 - lichen), np.inf)
+    for cell in used:
+        price[cell] = np.inf
+    spot = lowest(price)
+    if not np.isfinite(price[spot]):
+        return [] if robot.queue else None
+    used.add(spot)
+    route = route_from(out, cost, spot)
+    follows = is_moving(robot) and len(route) > NEAR and cost[step_to(robot.cell, robot.queue[0][1])] < CLOSED
+    return None if follows else moves(route)
