@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import importlib
 import json
@@ -14,18 +15,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config import CELLS, GameConfig
+from engine.config import CELLS, SIZE, GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
 from submission.match import PLAYERS, Referee, env_settings, play_match
 from submission.opponents import make_act
 from submission.opponents import names as opponents
 from submission.opponents.farmer.turn import Turn
-from submission.opponents.paths import CLOSED, STEPS, enter_cost, footprint, moves, neighbours, route_from, route_to, walk_from, walk_to
+from submission.opponents.paths import (
+    CLOSED,
+    DIG,
+    STEPS,
+    connected,
+    enter_cost,
+    footprint,
+    moves,
+    neighbours,
+    route_from,
+    route_to,
+    walk_from,
+    walk_to,
+)
 from submission.opponents.placement import mean_around
 from submission.opponents.raider.bot import Raid
 from submission.opponents.raider.bot import act as raid_on
 from submission.opponents.random.bot import choose
+from submission.opponents.reaper.bot import Reap
+from submission.opponents.reaper.bot import act as reap_on
 from submission.protocol import View, plain
 from wrappers.action import DIRECTIONS, KINDS, MASK_BITS, MOVE, MOVE_BIT, PICKUP, PICKUP_BIT, RESOURCES, TRANSFER, TRANSFER_BIT
 from wrappers.masks import flood
@@ -86,6 +102,19 @@ def test_walks_are_the_cheapest(ground: tuple[np.ndarray, tuple[int, int], np.nd
         assert targets[end] and power == back[start]
 
 
+def test_ground_is_connected_by_steps_over_it() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        ground, start = rng.random((12, 12)) < 0.6, rng.random((12, 12)) < 0.03
+        expected = start.copy()
+        for _ in range(144):
+            x, y = np.nonzero(expected)
+            for dx, dy in STEPS[1:]:
+                near = (np.clip(x + dx, 0, 11), np.clip(y + dy, 0, 11))
+                expected[near] |= ground[near]
+        assert np.array_equal(connected(start, ground), expected)
+
+
 def test_moves_joins_straight_stretches() -> None:
     entries = moves([1, 1, 2, 1, 1, 1])
     assert entries == [[0, 1, 0, 0, 0, 2], [0, 2, 0, 0, 0, 1], [0, 1, 0, 0, 0, 3]]
@@ -106,7 +135,7 @@ def test_mean_around_is_the_mean_of_the_square() -> None:
 
 
 def test_all_opponents_are_folders_with_main() -> None:
-    assert {"idle", "random", "miner", "farmer", "raider"} <= set(opponents())
+    assert {"idle", "random", "miner", "farmer", "raider", "reaper"} <= set(opponents())
 
 
 class Side:
@@ -193,7 +222,9 @@ def test_no_order_is_rejected(left: str, right: str, size: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("left", "right", "size"), [("farmer", "raider", 48), ("raider", "miner", 64), ("farmer", "random", 48)])
+@pytest.mark.parametrize(
+    ("left", "right", "size"), [("farmer", "raider", 48), ("raider", "miner", 64), ("farmer", "random", 48), ("reaper", "farmer", 48)]
+)
 def test_no_order_is_rejected_in_whole_games(left: str, right: str, size: int) -> None:
     referee = official_match(left, right, 5, size)
     assert referee.turns == 1000 or "random" in (left, right)
@@ -245,6 +276,38 @@ def test_raider_kills_a_weaker_robot() -> None:
         play_turn(referee, sides)
     assert prey.unit_id not in state.units["player_1"]
     assert raider.unit_id in state.units["player_0"]
+
+
+@pytest.mark.slow
+def test_reaper_digs_up_what_the_farmer_grew() -> None:
+    """Of the same game played by two farmers, and by a reaper and a farmer: the farmer is left with much less, the reaper is not."""
+    farmers, reaped = (fast_match(left, "farmer", 3, 48) for left in ("farmer", "reaper"))
+    assert reaped.lichen_total[1] < 0.8 * farmers.lichen_total[1]
+    assert reaped.lichen_total[0] > 0.8 * farmers.lichen_total[0]
+
+
+def test_a_reaper_digs_the_lichen_it_stands_on_and_walks_to_the_next() -> None:
+    """A charged heavy beside enemy lichen late in a game: it walks there, digs until the tile is bare, and goes on to another one."""
+    game = fast_match("miner", "farmer", 4, 48, turns=150)
+    fields = np.flatnonzero((game.lichen > 20) & (game.robot_at < 0))
+    assert len(fields) > 20
+    obs = judge_observation(game, 48)
+    unit = next(shown for shown in obs["units"]["player_0"].values() if shown["unit_type"] == "HEAVY")
+    unit.update(pos=list(divmod(int(fields[0]), SIZE)), power=2500, action_queue=[])
+    view = View()
+    config = dataclasses.replace(GameConfig.for_map_size(48), max_episode_length=300)
+    info = {"env_cfg": config.official()}
+    view.update({"obs": obs, "step": int(game.env_steps), "remainingOverageTime": 60, "player": "player_0", "info": info})
+    reap = Reap()
+    reap.reapers.add(unit["unit_id"])
+    assert reap_on(reap, view)[unit["unit_id"]] == [[DIG, 0, 0, 0, 0, 1]]
+    view.boards["lichen"][tuple(unit["pos"])] = 0
+    walk = reap_on(reap, view)[unit["unit_id"]]
+    x, y = unit["pos"]
+    for kind, direction, *_, count in walk:
+        assert kind == 0 and direction > 0  # a move, as the judge numbers it
+        x, y = x + STEPS[direction][0] * count, y + STEPS[direction][1] * count
+    assert view.boards["lichen"][x, y] > 0
 
 
 @settings(max_examples=200, deadline=None)
