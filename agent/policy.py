@@ -170,14 +170,18 @@ class Policy(nn.Module):
     def forward(self, batch: Batch, stored: Optional[Dict[str, Tensor]] = None) -> Output:
         """The policy's output; when learning, `stored` holds the `fields` that acting returned for these rows."""
         entities = Entities(batch.side, batch.slot, batch.kind, batch.home, len(batch.scalar))
-        if self.config.adviser is None:
-            feature, fields = self.backbone(self.extractor(batch), entities, stored)
-            return Output(self.heads(feature), self.value(feature)[:, 0].float(), fields)
         width = self.sizes["entity"]
-        advice = advised_logits(batch.feature[:, width:])
-        seen = self.extractor(batch._replace(feature=batch.feature[:, :width])) + self.advised(advice)
+        advice = batch.feature[:, width:]  # perhaps of somebody else who sees the same observation
+        seen = self.extractor(batch if advice.shape[1] == 0 else batch._replace(feature=batch.feature[:, :width]))
+        hot = None
+        if self.config.adviser is not None:
+            hot = advised_logits(advice)
+            seen = seen + self.advised(hot)
         feature, fields = self.backbone(seen, entities, stored)
-        return Output(self.heads(feature) + self.advice_gain * advice, self.value(feature)[:, 0].float(), fields)
+        logits = self.heads(feature)
+        if hot is not None:
+            logits = logits + self.advice_gain * hot
+        return Output(logits, self.value(feature)[:, 0].float(), fields)
 
     def after_backward(self) -> None:
         """After a backward pass, gradients averaged over the ranks and not clipped yet (see `agent.backbones`)."""

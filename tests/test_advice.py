@@ -27,11 +27,12 @@ from submission.match import Referee, env_settings
 from submission.opponents import make_act
 from submission.protocol import plain
 from tests.test_league import differences, same
+from training import checkpoint
 from training.arena import Fixture, play_games
-from training.config import PPOConfig, TrainConfig
+from training.config import LeagueConfig, PPOConfig, TrainConfig
 from training.evaluate import Agent, evaluate
 from training.lessons import Lesson, LessonConfig, play
-from training.train import Trainer
+from training.train import Trainer, full_config
 from wrappers.action import KINDS, MASK_BITS, MOVE, PICKUP, RECHARGE, TRANSFER, ActionConfig
 from wrappers.advice import ADVICE
 from wrappers.features import ROBOT_WIDTH
@@ -152,6 +153,49 @@ def test_a_resumed_run_is_given_the_same_advice():
         resumed.step_iteration()
     assert differences(whole.state(), resumed.state()) == []
     assert same(whole.policy.state_dict(), resumed.policy.state_dict())
+
+
+def test_a_league_of_advised_policies_resumes_exactly():
+    """Past policies are advised as well, scripted agents are not."""
+    config = dataclasses.replace(SMALL, league=LeagueConfig(share=0.75, scripted=("miner",), max_steps=64, pool=6, distinct=3))
+    whole, resumed = Trainer(config), Trainer(config)
+    for _ in range(6):
+        whole.step_iteration()
+    assert whole.advice is not None and whole.league is not None and whole.league.last_entry > 0
+    scripted = {2 * game + int(whole.seats.player[game]) for game in whole.seats.scripts}
+    assert scripted and set(whole.advice.told) == set(range(8)) - scripted
+    stored = copy.deepcopy({"policy": whole.policy.state_dict(), **whole.state()})
+    resumed.policy.load_state_dict(stored.pop("policy"))
+    resumed.load_state(stored)
+    for _ in range(2):
+        whole.step_iteration()
+        resumed.step_iteration()
+    assert differences(whole.state(), resumed.state()) == []
+    assert same(whole.policy.state_dict(), resumed.policy.state_dict())
+
+
+def test_a_league_without_advice_refuses_an_advised_opponent(tmp_path):
+    trainer = Trainer(SMALL)
+    checkpoint.save(tmp_path / "given", full_config(trainer), trainer.policy.state_dict())
+    league = LeagueConfig(share=0.5, checkpoints=(str(tmp_path / "given"),))
+    plain_run = Trainer(dataclasses.replace(SMALL, policy=PolicyConfig(width=32, channels=4), league=league))
+    assert plain_run.league is not None
+    with pytest.raises(ValueError, match="has the adviser farmer; it can play in runs only"):
+        plain_run.league.agent(0)
+    advised_run = Trainer(dataclasses.replace(SMALL, league=league))
+    assert advised_run.league is not None and advised_run.league.agent(0).policy.config.adviser == "farmer"
+
+
+def test_who_has_no_adviser_plays_beside_one_who_has():
+    """Of an observation with advice, a policy without an adviser sees the rest."""
+    plain_policy = policy(PolicyConfig(width=32, channels=4))
+    env = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), opening, actions=ACTIONS, columns=ADVICE)
+    env.reset()
+    env.obs.feature[:, ROBOT_WIDTH:] = 1
+    wide = plain_policy.act(env.obs, greedy=True)
+    narrow = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), opening, actions=ACTIONS)
+    narrow.reset()
+    assert np.array_equal(wide, plain_policy.act(narrow.obs, greedy=True))
 
 
 def test_the_policy_learns_how_far_to_follow():

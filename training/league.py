@@ -168,6 +168,12 @@ class League:
                     f"League opponent {member.name} sees {name} of size {agent.policy.sizes[name]}; this run's is "
                     f"{self.own_config['sizes'][name]}, so it cannot play here."
                 )
+        adviser = agent.policy.config.adviser
+        if adviser is not None and (adviser, agent.actions) != (self.own_config["adviser"], self.own_actions):
+            raise ValueError(
+                f"League opponent {member.name} has the adviser {adviser}; it can play in runs only that have the same one and offer the "
+                "same actions."
+            )
         member.weights, member.policy, member.actions = agent.policy.state_dict(), agent.policy.full_config(), to_dict(agent.actions)
 
     def learn_of(self, games: Iterable[Played], playing: set[int], step: int, policy: Policy) -> dict[str, float]:
