@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from training.claims.communication import MESSAGES, SHARING, Setting, alone, claims_of, rows_of
+from training.claims.communication import MESSAGES, SEATS, SHARING, Setting, alone, claims_of, rows_of
 from training.claims.experiment import Experiment, Rows
 from training.claims.plots import panels, plain_axes
 from training.plots import COLORS
@@ -51,9 +51,21 @@ def measure(learner: QLearner) -> dict:
     return {"updates": learner.updates}
 
 
+UNSEEN = (
+    "the task leaves nothing that size could replace: without messages networks of all sizes reach what is the best without them. "
+    "With messages a larger network reads more of them."
+)
+NOT_NEEDED = (
+    "what the messages tell is not needed to hunt at this penalty, as the rows without messages show, and they are inputs that change"
+    " while their senders learn."
+)
+CROWDED = (
+    "messages slow the small networks down more than they help them: in 32 neurons they share the room with the observation, and "
+    "frozen random ones, which tell as little as possible, cost the most there."
+)
 REASONS: dict[str, dict[str, str]] = {
-    "cue": {"none": "", "frozen": "", "lag": "", "size": ""},
-    "hunt": {"none": "", "frozen": "", "lag": "", "size": ""},
+    "cue": {"none": "", "frozen": "", "lag": SEATS, "size": UNSEEN},
+    "hunt": {"none": NOT_NEEDED, "frozen": NOT_NEEDED, "lag": NOT_NEEDED, "size": CROWDED},
 }
 
 
