@@ -63,9 +63,13 @@ CROWDED = (
     "messages slow the small networks down more than they help them: in 32 neurons they share the room with the observation, and "
     "frozen random ones, which tell as little as possible, cost the most there."
 )
+ONE_FOR_ALL = (
+    "at h 32 the other way, at h 128 by less than twice the standard error: one network that hunts from four seats needs the room, and runs "
+    "are short."
+)
 REASONS: dict[str, dict[str, str]] = {
     "cue": {"none": "", "frozen": "", "lag": SEATS, "size": UNSEEN},
-    "hunt": {"none": NOT_NEEDED, "frozen": NOT_NEEDED, "lag": NOT_NEEDED, "size": CROWDED},
+    "hunt": {"none": NOT_NEEDED, "frozen": NOT_NEEDED, "lag": ONE_FOR_ALL, "size": CROWDED},
 }
 
 
