@@ -64,8 +64,8 @@ CROWDED = (
     "frozen random ones, which tell as little as possible, cost the most there."
 )
 ONE_FOR_ALL = (
-    "at h 32 the other way, at h 128 by less than twice the standard error: one network that hunts from four seats needs the room, and runs "
-    "are short."
+    "at h 32 the other way, at h 128 by less than twice the standard error: one network that hunts from four seats needs the room, and "
+    "runs are short."
 )
 REASONS: dict[str, dict[str, str]] = {
     "cue": {"none": "", "frozen": "", "lag": SEATS, "size": UNSEEN},
