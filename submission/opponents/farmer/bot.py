@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Optional
 import numpy as np
 
 from submission.opponents.farmer.ground import steps_to_wall
-from submission.opponents.farmer.site import placement
+from submission.opponents.farmer.site import opening
 from submission.opponents.farmer.turn import Factory, Plan, Robot, Turn, Walks, distance, goes_on, is_moving, step_to
 from submission.opponents.paths import (
     CLOSED,
@@ -36,7 +36,7 @@ from submission.opponents.paths import (
     route_from,
     route_to,
 )
-from submission.protocol import FACTION, View
+from submission.protocol import View
 
 BUILD_LIGHT, BUILD_HEAVY, WATER = 0, 1, 2
 SPARE = {False: 10, True: 80}  # power kept back on a trip, by heaviness: an update of the queue and a step aside
@@ -72,10 +72,8 @@ class Farm:
 
 def act(farm: Farm, view: View) -> Dict[str, Any]:
     """The judge's action of this turn."""
-    if view.step == 0:
-        return {"faction": FACTION, "bid": 0}
     if view.real_step < 0:
-        return placement(view)
+        return opening(view)
     turn = Turn(view)
     work(farm, turn)
     return turn.orders

@@ -8,7 +8,7 @@ import numpy as np
 
 from submission.opponents.paths import enter_cost, footprint, walk_to
 from submission.opponents.placement import mean_around
-from submission.protocol import View
+from submission.protocol import FACTION, View
 
 FAR = 600.0  # power beyond which a way counts no more
 ICE_WEIGHT = 1 / 4  # a flat tile against power on the way to the ice, which is walked all game long
@@ -56,6 +56,11 @@ def scores(view: View) -> np.ndarray:
     score -= ICE_WEIGHT * nearest_walk(ice, cost)
     score -= ORE_WEIGHT * nearest_walk(boards["ore"], cost)
     return np.where(boards["valid_spawns_mask"], score, -np.inf)
+
+
+def opening(view: View) -> Dict[str, Any]:
+    """The order of a turn before the game itself: no bid, then `placement`."""
+    return {"faction": FACTION, "bid": 0} if view.step == 0 else placement(view)
 
 
 def placement(view: View) -> Dict[str, Any]:

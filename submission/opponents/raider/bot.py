@@ -15,7 +15,7 @@ from typing import Any, Dict, Optional, Set
 import numpy as np
 
 from submission.opponents.farmer.bot import Farm, distance_to, work
-from submission.opponents.farmer.site import placement
+from submission.opponents.farmer.site import opening
 from submission.opponents.farmer.turn import Plan, Robot, Turn, danger, distance, is_moving, step_to
 from submission.opponents.paths import (
     CLOSED,
@@ -30,7 +30,7 @@ from submission.opponents.paths import (
     walk_from,
     walk_to,
 )
-from submission.protocol import FACTION, View
+from submission.protocol import View
 
 FIRST_RAID = 120
 KEPT_HEAVIES = 2  # heavies of a factory that stay with the farm
@@ -52,10 +52,8 @@ class Raid:
 
 def act(raid: Raid, view: View) -> Dict[str, Any]:
     """The judge's action of this turn."""
-    if view.step == 0:
-        return {"faction": FACTION, "bid": 0}
     if view.real_step < 0:
-        return placement(view)
+        return opening(view)
     turn = Turn(view)
     recruit(raid, turn)
     raiders = [turn.robots.pop(name) for name in sorted(raid.raiders)]  # the farm works without them

@@ -13,11 +13,11 @@ from typing import Any, Dict, Optional, Set
 import numpy as np
 
 from submission.opponents.farmer.bot import Farm, distance_to, work
-from submission.opponents.farmer.site import placement
+from submission.opponents.farmer.site import opening
 from submission.opponents.farmer.turn import Plan, Robot, Turn, is_moving, step_to
 from submission.opponents.paths import CLOSED, DIG, PICKUP, POWER, Cell, lowest, moves, route_from, walk_from
 from submission.opponents.raider.bot import costs, digs_lichen
-from submission.protocol import FACTION, View
+from submission.protocol import View
 
 HEAVIES_LAST, LIGHTS_LAST = 200, 60  # turns before the end from which they reap
 CHARGE, LEAST = 0.8, 0.3  # of the battery: up to which a reaper charges, and with which it leaves at the least
@@ -35,10 +35,8 @@ class Reap:
 
 def act(reap: Reap, view: View) -> Dict[str, Any]:
     """The judge's action of this turn."""
-    if view.step == 0:
-        return {"faction": FACTION, "bid": 0}
     if view.real_step < 0:
-        return placement(view)
+        return opening(view)
     turn = Turn(view)
     recruit(reap, turn)
     reapers = [turn.robots.pop(name) for name in sorted(reap.reapers)]  # the farm works without them
