@@ -350,7 +350,7 @@ def test_an_opponent_that_crashes_while_placing_does_not_end_the_training(monkey
     def broken(*_: Any) -> Any:
         raise RuntimeError("nowhere to go")
 
-    monkeypatch.setattr("submission.opponents.farmer.bot.placement", broken)
+    monkeypatch.setattr("submission.opponents.farmer.site.placement", broken)
     with pytest.warns(UserWarning, match=r"opening crashed \(RuntimeError: nowhere to go\)"):
         trainer = Trainer(dataclasses.replace(SMALL, league=LeagueConfig(share=1.0, scripted=("farmer",), hardness=0)))
     assert trainer.seats.scripts
