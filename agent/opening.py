@@ -1,7 +1,8 @@
 """The opening by rule: what to bid, and where to place factories.
 
 A factory lives on ice: one that touches ice can be fed by a robot that never moves. So touching ice beats everything;
-after it count ground for lichen (flat, near, and not near another factory), more ice, and ore nearby.
+after it count more ice nearby that no other factory is near to (there are few tiles of it, one heavy digs on each, and water
+is what a farm is short of), ground for lichen (flat, near, and not near another factory), and ore.
 All arithmetic is in integers, so compiled and interpreted runs choose the same cell.
 """
 
@@ -17,7 +18,8 @@ from engine.jit import jit
 FAR = 2 * SIZE  # farther than any two cells
 
 # in hundredths of a flat tile
-ICE = 15_000  # against each step from ice; all other terms together span less than that
+ICE = 25_000  # against each step from ice; all other terms together span less than that
+NEAR_ICE, NEAR_MOST, NEAR_REACH = 2_000, 4, 5  # for each tile of free ice in such a square around the centre, up to so many
 MORE_ICE, MOST_ICE = 100, 3  # for each further tile of ice that touches the footprint, at most so many
 ORE, ORE_REACH = 80, 25  # against each step from ore, up to so many
 REACHES, SHARES = (3, 5, 8), (5, 3, 2)  # squares of ground around the centre, and tenths that a tile in them counts
@@ -80,25 +82,50 @@ def touching(board, cell, width):
 
 
 @jit
-def ground_sums(game, width):
-    """Sums `[SIZE + 1, SIZE + 1] int32` of what the ground left of and above a corner is worth for lichen."""
-    rubble, ice, ore, factory_at = game.rubble, game.ice, game.ore, game.factory_at
-    shared = np.zeros(CELLS, np.uint8)
+def near_factories(game, width, reach):
+    """The cells `[CELLS] uint8` in squares of this reach around the factories so far."""
+    near = np.zeros(CELLS, np.uint8)
     for f in range(game.factory_count):
         cx, cy = int(game.factory_cell[f]) // SIZE, int(game.factory_cell[f]) % SIZE
-        for x in range(max(cx - SHARED_REACH, 0), min(cx + SHARED_REACH + 1, width)):
-            for y in range(max(cy - SHARED_REACH, 0), min(cy + SHARED_REACH + 1, width)):
-                shared[x * SIZE + y] = 1
+        for x in range(max(cx - reach, 0), min(cx + reach + 1, width)):
+            for y in range(max(cy - reach, 0), min(cy + reach + 1, width)):
+                near[x * SIZE + y] = 1
+    return near
+
+
+@jit
+def corner_sums(worth, width):
+    """Sums `[SIZE + 1, SIZE + 1] int32` of `worth [CELLS]` left of and above each corner."""
     sums = np.zeros((SIZE + 1, SIZE + 1), np.int32)
     for x in range(width):
         column = 0
         for y in range(width):
-            cell = x * SIZE + y
-            if not ice[cell] and not ore[cell] and factory_at[cell] < 0:
-                worth = GROUND[min(int(rubble[cell]), 100)]
-                column += worth // SHARED if shared[cell] else worth
+            column += int(worth[x * SIZE + y])
             sums[x + 1, y + 1] = sums[x, y + 1] + column
     return sums
+
+
+@jit
+def square_sum(sums, x, y, reach, width):
+    """The sum over a square around a cell, by `corner_sums`."""
+    left, right = max(0, x - reach), min(width, x + reach + 1)
+    top, bottom = max(0, y - reach), min(width, y + reach + 1)
+    return sums[right, bottom] - sums[left, bottom] - sums[right, top] + sums[left, top]
+
+
+@jit
+def ground_worth(game, width):
+    """What each cell `[CELLS] int32` is worth for lichen."""
+    rubble, ice, ore, factory_at = game.rubble, game.ice, game.ore, game.factory_at
+    shared = near_factories(game, width, SHARED_REACH)
+    worth = np.zeros(CELLS, np.int32)
+    for x in range(width):
+        for y in range(width):
+            cell = x * SIZE + y
+            if not ice[cell] and not ore[cell] and factory_at[cell] < 0:
+                flat = GROUND[min(int(rubble[cell]), 100)]
+                worth[cell] = flat // SHARED if shared[cell] else flat
+    return worth
 
 
 @jit
@@ -107,7 +134,8 @@ def best_cell(game, rules):
     width = int(rules.map_size)
     spawnable, ice = game.spawnable, game.ice
     ice_distance, ore_distance = distance_to(ice, width), distance_to(game.ore, width)
-    ground = ground_sums(game, width)
+    ground = corner_sums(ground_worth(game, width), width)
+    free_ice = corner_sums(ice * (1 - near_factories(game, width, NEAR_REACH)), width)
     best, best_score = -1, 0
     for x in range(1, width - 1):
         for y in range(1, width - 1):
@@ -116,10 +144,9 @@ def best_cell(game, rules):
                 continue
             score = -ICE * footprint_distance(ice_distance, cell) - ORE * min(footprint_distance(ore_distance, cell), ORE_REACH)
             score += MORE_ICE * min(MOST_ICE, max(0, touching(ice, cell, width) - 1))
+            score += NEAR_ICE * min(NEAR_MOST, square_sum(free_ice, x, y, NEAR_REACH, width))
             for i in range(len(REACHES)):
-                left, right = max(0, x - REACHES[i]), min(width, x + REACHES[i] + 1)
-                top, bottom = max(0, y - REACHES[i]), min(width, y + REACHES[i] + 1)
-                score += SHARES[i] * (ground[right, bottom] - ground[left, bottom] - ground[right, top] + ground[left, top]) // 10
+                score += SHARES[i] * square_sum(ground, x, y, REACHES[i], width) // 10
             if best < 0 or score > best_score:
                 best, best_score = cell, score
     return best

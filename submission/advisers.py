@@ -5,7 +5,7 @@ Copied into submissions, so it needs numpy only and keeps to Python 3.7.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from engine.config import GameConfig
 from submission.opponents.farmer import bot as farmer
@@ -17,52 +17,32 @@ from wrappers.action import ActionConfig
 from wrappers.advice import Advice
 
 
-class Farmer:
-    """The built-in opponent `farmer` as an agent of the judge's protocol whose memory can be read and set."""
+class Adviser:
+    """A built-in opponent as an agent of the judge's protocol whose memory can be read and set.
 
-    def __init__(self) -> None:
-        self._farm = Farm()
-        self._view = View()
+    Args:
+        act: its decision function.
+        mind: what it keeps between turns, with a `memory` of plain values.
+    """
 
-    def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
-        self._view.update(message)
-        return farmer.act(self._farm, self._view)
-
-    @property
-    def memory(self) -> dict[str, Any]:
-        """Its books of the match, copied."""
-        return {name: dict(book) for name, book in vars(self._farm).items()}
-
-    @memory.setter
-    def memory(self, memory: dict[str, Any]) -> None:
-        for name, book in memory.items():
-            setattr(self._farm, name, dict(book))
-
-
-class Reaper:
-    """The same of `reaper`."""
-
-    def __init__(self) -> None:
-        self._reap = Reap()
-        self._view = View()
+    def __init__(self, act: Callable[[Any, View], dict[str, Any]], mind: Any) -> None:
+        self._act, self._mind, self._view = act, mind, View()
 
     def __call__(self, message: dict[str, Any]) -> dict[str, Any]:
         self._view.update(message)
-        return reaper.act(self._reap, self._view)
+        return self._act(self._mind, self._view)
 
     @property
-    def memory(self) -> dict[str, Any]:
-        """Its farm's books and its reapers, copied."""
-        return {"farm": {name: dict(book) for name, book in vars(self._reap.farm).items()}, "reapers": sorted(self._reap.reapers)}
+    def memory(self) -> Any:
+        """Its memory of the match, copied."""
+        return self._mind.memory
 
     @memory.setter
-    def memory(self, memory: dict[str, Any]) -> None:
-        for name, book in memory["farm"].items():
-            setattr(self._reap.farm, name, dict(book))
-        self._reap.reapers = set(memory["reapers"])
+    def memory(self, memory: Any) -> None:
+        self._mind.memory = memory
 
 
-ADVISERS = {"farmer": Farmer, "reaper": Reaper}
+ADVISERS = {"farmer": lambda: Adviser(farmer.act, Farm()), "reaper": lambda: Adviser(reaper.act, Reap())}
 
 
 def advice_for(policy: Any, actions: ActionConfig, config: GameConfig) -> Advice | None:

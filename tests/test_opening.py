@@ -152,9 +152,9 @@ def rough_game() -> np.recarray:
 
 
 @pytest.mark.parametrize("at", [10, 37])
-@pytest.mark.parametrize("reason", ["flat", "ore", "ice", "crowd"])
+@pytest.mark.parametrize("reason", ["flat", "ore", "ice", "ice nearby", "crowd"])
 def test_of_two_places_on_ice_the_better_is_taken(reason: str, at: int) -> None:
-    """Flat ground, ore, more ice, and no factory nearby each decide between places that are otherwise equal."""
+    """Flat ground, ore, more ice beside it or nearby, and no factory nearby each decide between places that are otherwise equal."""
     games, orders = rough_game(), empty_orders(1)
     boards = {name: board(games, name, 48)[0] for name in ("rubble", "ice", "ore")}
     if reason == "flat":
@@ -163,6 +163,8 @@ def test_of_two_places_on_ice_the_better_is_taken(reason: str, at: int) -> None:
         boards["ore"][at + 1, at + 1] = 1
     elif reason == "ice":
         boards["ice"][at, at + 1] = 1
+    elif reason == "ice nearby":
+        boards["ice"][at, at + 4] = 1
     else:
         crowded = 47 - at
         games[0].factory_count = 1
@@ -170,7 +172,7 @@ def test_of_two_places_on_ice_the_better_is_taken(reason: str, at: int) -> None:
         games[0].factory_alive[0] = 1
     opening(games[0], GameConfig().rules(), 0, orders[0])
     x, y = divmod(int(orders[0].spawn[0]), SIZE)
-    assert abs(x - at) + abs(y - at) <= 4
+    assert abs(x - at) + abs(y - at) <= 6
 
 
 @pytest.mark.parametrize("bid", [0, 12])

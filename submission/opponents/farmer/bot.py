@@ -13,7 +13,7 @@ is going, and stay out of the reach of enemies that could destroy them.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -50,10 +50,24 @@ FAR = 10  # steps from the walls up to which rubble is cleared
 FIRST_LIGHTS = 2
 LIGHTS, HEAVIES = 8, 5  # robots a factory wants
 RICH = 3000  # power from which a factory builds whatever it has metal for
-HEAVY_POWER = 70  # power a turn that a factory needs for each heavy
 LAST_BUILD = 150  # turns before the end from which nothing is built
 LAST_CLEARING = 30
 DOOR, FOREIGN = 3, 1500  # steps from a factory within which a tile is its own, and what digging there costs others
+
+
+class Habits(NamedTuple):
+    """What farms differ in; the defaults are the farmer's."""
+
+    heavy_power: int = 70
+    """Power a turn that a factory needs for each heavy."""
+    trip_power: int = 500
+    """Power with which a heavy leaves home at the least, while there is water."""
+    flees_home: bool = False
+    """Robots that are chased go home, step by step; else they walk onto the enemy, and may change places with it until their
+    power is used up."""
+
+
+FARMER = Habits()
 
 
 class Farm:
@@ -61,13 +75,29 @@ class Farm:
     which it last gave way, the one until which it rests because there
     was nothing to do, and the one in which its trip ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, habits: Habits = FARMER) -> None:
+        self.habits = habits
         self.home: Dict[str, str] = {}
         self.job: Dict[str, str] = {}
         self.target: Dict[str, Cell] = {}
         self.waited: Dict[str, int] = {}
         self.rests: Dict[str, int] = {}
         self.back: Dict[str, int] = {}
+
+    def books(self) -> Tuple[Dict[str, Any], ...]:
+        """All of them, by robot."""
+        return self.home, self.job, self.target, self.waited, self.rests, self.back
+
+    @property
+    def memory(self) -> List[Dict[str, Any]]:
+        """All of them, copied; can be set."""
+        return [dict(book) for book in self.books()]
+
+    @memory.setter
+    def memory(self, memory: List[Dict[str, Any]]) -> None:
+        for book, stored in zip(self.books(), memory):
+            book.clear()
+            book.update(stored)
 
 
 def act(farm: Farm, view: View) -> Dict[str, Any]:
@@ -84,7 +114,7 @@ def work(farm: Farm, turn: Turn) -> None:
     assign_homes(farm, turn)
     planners: List[Robot] = []
     for robot in turn.robots.values():
-        if turn.danger[robot.heavy][robot.cell] and dodge(turn, robot):
+        if turn.danger[robot.heavy][robot.cell] and dodge(farm, turn, robot):
             continue
         if not robot.queue or not goes_on(turn, robot):
             planners.append(robot)
@@ -106,7 +136,7 @@ def work(farm: Farm, turn: Turn) -> None:
 def assign_homes(farm: Farm, turn: Turn) -> None:
     """Every robot works for a living factory; a factory without a heavy gets one from a factory that has several."""
     for name in [name for name in farm.home if name not in turn.robots]:
-        for book in (farm.home, farm.job, farm.target, farm.waited, farm.rests, farm.back):
+        for book in farm.books():
             book.pop(name, None)
     if not turn.factories:
         farm.home.clear()
@@ -128,23 +158,25 @@ def workers(farm: Farm, turn: Turn, factory: Factory, heavy: bool) -> List[Robot
     return [robot for robot in turn.robots.values() if farm.home[robot.name] == factory.name and robot.heavy == heavy]
 
 
-def dodge(turn: Turn, robot: Robot) -> bool:
+def dodge(farm: Farm, turn: Turn, robot: Robot) -> bool:
     """Get out of the way of an enemy that could destroy the robot, or run into it; False to do as planned."""
     if robot.power < robot.update_cost + robot.kind["MOVE_COST"]:
         return False
     if is_moving(robot) and turn.free(robot, step_to(robot.cell, robot.queue[0][1])):
         return False
     budget = robot.power - robot.update_cost
+    home = turn.factories.get(farm.home.get(robot.name, "")) if farm.habits.flees_home else None
     options = []
     for direction, cell in neighbours(robot.cell, turn.size):
         price = robot.kind["MOVE_COST"] + robot.kind["RUBBLE_MOVEMENT_COST"] * turn.rubble[cell]
         if price <= budget and cell not in turn.taken and not turn.walls[cell]:
             attack = any(enemy.cell == cell and enemy.heavy <= robot.heavy for enemy in turn.enemies.values())
             if attack or not turn.danger[robot.heavy][cell]:
-                options.append((not turn.own_tiles[cell], not attack, price, direction))
+                away = 0 if home is None else distance_to(home, cell)
+                options.append((not turn.own_tiles[cell], away, not attack, price, direction))
     if not options:
         return False
-    turn.order(robot, [[MOVE, min(options)[3], 0, 0, 0, 1]])
+    turn.order(robot, [[MOVE, min(options)[-1], 0, 0, 0, 1]])
     return True
 
 
@@ -225,7 +257,7 @@ def park(turn: Turn, robot: Robot, walks: Walks) -> Plan:
 
 def heavy_trip(farm: Farm, turn: Turn, robot: Robot, home: Factory, power: int, charge: int, inside: Optional[Factory]) -> Plan:
     """Dig what the factory needs most."""
-    if inside is not None and power + charge < 500 and home.water > 40:
+    if inside is not None and power + charge < farm.habits.trip_power and home.water > 40:
         return []
     walks = turn.walks(robot, home, turn.size)
     for job in jobs(farm, turn, robot, home) if inside is not None else [farm.job.get(robot.name, "ice")]:
@@ -333,7 +365,9 @@ def factory_order(farm: Farm, turn: Turn, factory: Factory) -> Optional[int]:
         heavies = len(workers(farm, turn, factory, True))
         lights = len(workers(farm, turn, factory, False))
         power = 50 + turn.growth(factory).own
-        paid = heavies == 0 or (heavies < HEAVIES and lights >= FIRST_LIGHTS and (power >= HEAVY_POWER * heavies or factory.power >= RICH))
+        paid = heavies == 0 or (
+            heavies < HEAVIES and lights >= FIRST_LIGHTS and (power >= farm.habits.heavy_power * heavies or factory.power >= RICH)
+        )
         if paid and factory.metal >= 100 and factory.power >= 500:
             return BUILD_HEAVY
         wanted = LIGHTS if heavies > 1 else FIRST_LIGHTS

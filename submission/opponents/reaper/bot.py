@@ -3,7 +3,10 @@
 Strategy. The game is the farmer's until the last turns. Then heavies are worth more on the enemy's fields than on the
 own: a dig of a heavy takes all the lichen of a tile, and leaves rubble on which nothing grows again. So in the last
 turns heavies that are not needed for ice, and somewhat later lights, charge, walk to enemy lichen and dig it up, tile
-after tile, and do not come back.
+after tile, and do not come back. Enemy heavies that come for its own lichen are attacked in every turn of the game.
+
+Its farm spends power less freely: it waits for a larger load before a trip and for more lichen before another heavy.
+Robots that are chased go home; the farmer's change places with who chases them until their power is used up.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ from typing import Any, Dict, Optional, Set
 
 import numpy as np
 
-from submission.opponents.farmer.bot import Farm, distance_to, work
+from submission.opponents.farmer.bot import Farm, Habits, distance_to, work
 from submission.opponents.farmer.site import opening
 from submission.opponents.farmer.turn import Plan, Robot, Turn, is_moving, step_to
 from submission.opponents.paths import CLOSED, DIG, PICKUP, POWER, Cell, lowest, moves, route_from, walk_from
 from submission.opponents.raider.bot import costs, digs_lichen
+from submission.opponents.reaper.guard import drive_off
 from submission.protocol import View
 
+HABITS = Habits(heavy_power=120, trip_power=1000, flees_home=True)
 HEAVIES_LAST, LIGHTS_LAST = 200, 60  # turns before the end from which they reap
 CHARGE, LEAST = 0.8, 0.3  # of the battery: up to which a reaper charges, and with which it leaves at the least
 POOR = 0.3  # power that a unit of lichen less on a tile is worth
@@ -29,8 +34,18 @@ class Reap:
     """What is kept between turns: the farm and the names of the reapers."""
 
     def __init__(self) -> None:
-        self.farm = Farm()
+        self.farm = Farm(HABITS)
         self.reapers: Set[str] = set()
+
+    @property
+    def memory(self) -> Dict[str, Any]:
+        """The farm's books and the reapers, copied; can be set."""
+        return {"farm": self.farm.memory, "reapers": sorted(self.reapers)}
+
+    @memory.setter
+    def memory(self, memory: Dict[str, Any]) -> None:
+        self.farm.memory = memory["farm"]
+        self.reapers = set(memory["reapers"])
 
 
 def act(reap: Reap, view: View) -> Dict[str, Any]:
@@ -39,7 +54,10 @@ def act(reap: Reap, view: View) -> Dict[str, Any]:
         return opening(view)
     turn = Turn(view)
     recruit(reap, turn)
-    reapers = [turn.robots.pop(name) for name in sorted(reap.reapers)]  # the farm works without them
+    guards = drive_off(turn, list(turn.robots.values()))
+    reapers = [turn.robots[name] for name in sorted(reap.reapers - guards)]
+    for name in reap.reapers | guards:  # the farm works without them
+        del turn.robots[name]
     used: Set[Cell] = set()
     for robot in reapers:
         plan = next_plan(turn, robot, used)
