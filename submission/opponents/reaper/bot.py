@@ -2,7 +2,7 @@
 
 Strategy. The game is the farmer's until the last turns. Then heavies are worth more on the enemy's fields than on the
 own: a dig of a heavy takes all the lichen of a tile, and leaves rubble on which nothing grows again. So in the last
-turns heavies that are not needed for ice, and somewhat later lights, charge, walk to enemy lichen and dig it up, tile
+turns lights, and heavies that are not needed for ice, charge, walk to enemy lichen and dig it up, tile
 after tile, and do not come back. Enemy heavies that come for its own lichen are attacked in every turn of the game.
 
 Its farm spends power less freely: it waits for a larger load before a trip and for more lichen before another heavy.
@@ -24,7 +24,7 @@ from submission.opponents.reaper.guard import drive_off
 from submission.protocol import View
 
 HABITS = Habits(heavy_power=120, trip_power=1000, flees_home=True)
-HEAVIES_LAST, LIGHTS_LAST = 200, 60  # turns before the end from which they reap
+LAST = 60  # turns before the end from which robots reap
 CHARGE, LEAST = 0.8, 0.3  # of the battery: up to which a reaper charges, and with which it leaves at the least
 POOR = 0.3  # power that a unit of lichen less on a tile is worth
 NEAR = 3  # steps to its tile within which it looks every turn whether another one is better
@@ -74,7 +74,7 @@ def recruit(reap: Reap, turn: Turn) -> None:
     reap.reapers &= set(turn.robots)
     for robot in turn.robots.values():
         home = turn.factories.get(reap.farm.home.get(robot.name, ""))
-        if home is None or turn.left > (HEAVIES_LAST if robot.heavy else LIGHTS_LAST):
+        if home is None or turn.left > LAST:
             continue
         if robot.name not in reap.reapers:
             drink = (1 + turn.growth(home).tiles / 10) * turn.left
