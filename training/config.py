@@ -171,6 +171,29 @@ class QConfig:
 
 
 @dataclass(frozen=True)
+class CurriculumConfig:
+    """Training games other than whole ones by the rules of the map size; evaluations play those in any case.
+
+    Smaller maps first are two runs: train --map-size 32, then train --init with that run.
+    """
+
+    factories: tuple[int, int] | None = None
+    """Fewest and most factories a side (default: those of the map size)."""
+    replays: tuple[str, ...] = ()
+    """Replays, ours or Kaggle's, in whose states games begin."""
+    share: float = 0.5
+    """Share of the games that begin in one of them."""
+    every: int = 50
+    """Turns between these states; each takes 0.35 MB of memory."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"curriculum.share is {self.share}; accepted are 0 to 1.")
+        if self.every < 1:
+            raise ValueError(f"curriculum.every is {self.every}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A training run. The defaults train the survival skill on 48x48 maps."""
 
@@ -210,6 +233,7 @@ class TrainConfig:
     grouping: Grouping = field(default_factory=Grouping)
     switches: Switchboard = field(default_factory=Switchboard)
     league: LeagueConfig = field(default_factory=LeagueConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
 
     def __post_init__(self) -> None:
         if self.env_steps < 1:
@@ -241,11 +265,23 @@ class TrainConfig:
             raise ValueError(f"algo is {self.algo} and ppo.teacher is {self.ppo.teacher}; only mppo learns from a teacher.")
         if self.algo in ("vdn", "qmix") and self.grouping != Grouping():
             raise ValueError(f"algo is {self.algo}, whose groups are the teams, and grouping is {self.grouping}; leave it as it is.")
-        self.game()
+        if self.curriculum.replays and self.league.share > 0 and self.league.scripted:
+            raise ValueError(
+                f"curriculum.replays are given, and league.scripted is {' '.join(self.league.scripted)}; scripted opponents play "
+                "whole games only, so leave one of them out."
+            )
+        self.training_game()
 
     def game(self) -> GameConfig:
-        """The rules that this run plays by."""
+        """The rules that this run is evaluated by."""
         return GameConfig.for_map_size(self.map_size)
+
+    def training_game(self) -> GameConfig:
+        """The rules that it trains by."""
+        if self.curriculum.factories is None:
+            return self.game()
+        low, high = self.curriculum.factories
+        return GameConfig.for_map_size(self.map_size, min_factories=low, max_factories=high)
 
 
 PRESETS: dict[str, TrainConfig] = {
@@ -360,7 +396,7 @@ def from_dict(kind: Any, values: dict[str, Any], where: str = "") -> Any:
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
             value = from_dict(hint, value, f"{where}.{name}" if where else name)
-        elif isinstance(value, list) and typing.get_origin(hint) is tuple:
+        elif isinstance(value, list) and tuple in (typing.get_origin(option) for option in (hint, *typing.get_args(hint))):
             value = tuple(value)
         made[name] = value
     return kind(**made)

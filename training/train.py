@@ -41,6 +41,7 @@ from training.progress import Clock, Progress
 from training.rollout import Rollout, join
 from training.runs import TrainingError, revision
 from training.seats import Seats
+from training.starts import read_starts
 from training.step_size import adapt, passes_end, set_learning_rate
 from training.stopping import StopRequest
 from training.strength import measure
@@ -78,7 +79,7 @@ class Trainer:
         self.rollout = Rollout(config.ppo.rollout_steps, config.ppo.num_games, sizes, self.device, self.policy.fields)
         self.league = League(config.league, self.policy, config.actions, self.device) if config.league.share else None
         self.seats = Seats(config.league, self.env, self.league, seed)
-        self.advice = advice_for(self.policy, config.actions, config.game())
+        self.advice = advice_for(self.policy, config.actions, config.training_game())
         self.obs = self.env.reset()
         self.env_steps = 0
         self.best_score = -np.inf
@@ -288,11 +289,13 @@ def make_policy(config: TrainConfig, greedy: bool = False) -> tuple[Policy, dict
 
 
 def make_env(config: TrainConfig, games: int, sizes: dict[str, Any], seed: int, clock: Clock) -> VecEnv:
-    """The games of this rank, on the maps of the run."""
+    """The games of this rank, on the maps of the run or out of its replays."""
+    game, curriculum = config.training_game(), config.curriculum
     with parallel.first_here():
-        pool = MapPool(config.game(), range(config.train_maps))
+        pool = MapPool(game, range(config.train_maps))
+    turns = config.max_turns or game.max_episode_length
     return VecEnv(
-        config.game(),
+        game,
         games,
         pool,
         opening,
@@ -304,6 +307,8 @@ def make_env(config: TrainConfig, games: int, sizes: dict[str, Any], seed: int, 
         grid=sizes["plane_size"],
         columns=sizes["advice"],
         clock=clock,
+        starts=read_starts(curriculum.replays, game, curriculum.every, turns) if curriculum.replays else None,
+        start_share=curriculum.share,
     )
 
 

@@ -74,6 +74,7 @@ class VecEnv:
         shuffle: draw maps at random; otherwise game i plays map i, then i + N, and so on.
         grid: planes of the observation are grid x grid.
         columns: room for advice in the features (see `Observation`).
+        starts: game records [K] in their real turns; this share of the restarts copies one of them instead of drawing a map.
         clock: is told of the sections "engine" (codec, engine, rewards) and "observation" (features and masks) of a step.
 
     Attributes: `engine`, `games` (its records), `obs` (the observation that the next `step` acts on), `static`.
@@ -94,6 +95,8 @@ class VecEnv:
         shuffle: bool = True,
         grid: int = GRID,
         columns: int = 0,
+        starts: np.recarray | None = None,
+        start_share: float = 0.5,
         clock: Clock | None = None,
     ) -> None:
         if max_turns is not None and max_turns < 1:
@@ -103,6 +106,7 @@ class VecEnv:
         self.opening = opening
         self.stagger = stagger
         self.shuffle = shuffle
+        self.starts, self.start_share = starts, start_share
         self.clock = clock or (lambda name: nullcontext())
         self.max_turns = config.max_episode_length if max_turns is None else max_turns
         self.engine = Engine(config, num_games, threads)
@@ -210,7 +214,15 @@ class VecEnv:
         return self._observe()
 
     def _restart(self, i: int) -> None:
-        """Put game `i` on a newly drawn map and play its opening."""
+        """Put game `i` on a newly drawn map and play its opening, or put it into one of the given states."""
+        if self.starts is not None and self.rng.random() < self.start_share:
+            self.games[i] = self.starts[int(self.rng.integers(len(self.starts)))]
+        else:
+            self._begin(i)
+        write_static(self.games[i], self.rules, self.static[i])
+        self.over[i] = False
+
+    def _begin(self, i: int) -> None:
         maps = len(self.pool.seeds)
         index = int(self.rng.integers(maps)) if self.shuffle else int(self.map_index[i] + self.num_games) % maps
         self.map_index[i] = index
@@ -223,8 +235,6 @@ class VecEnv:
             self.engine.step(i, i + 1)
         if game["done"]:
             raise RuntimeError(f"The opening of the game on map seed {int(game['seed'])} failed: a side placed nothing or bid too much.")
-        write_static(game, self.rules, self.static[i])
-        self.over[i] = False
 
     def _observe(self) -> Observation:
         with self.clock("observation"):

@@ -1,0 +1,157 @@
+"""Curricula: games that begin in a recorded state go on as the recorded match did, and a run of them resumes exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_training import SMALL as RUN
+from test_training import weights
+
+from agent.opening import opening
+from engine.config import GameConfig
+from engine.engine import Engine
+from engine.maps import MapPool
+from engine.official_actions import actions_to_orders
+from submission.opponents import make_act
+from submission.replay import read_replay, write_replay
+from training.config import CurriculumConfig, LeagueConfig, TrainConfig, from_dict, to_dict
+from training.starts import read_starts
+from training.train import Trainer
+from wrappers.judge import PLAYERS
+from wrappers.scripted import ScriptedSide, judge_observation
+from wrappers.vec_env import VecEnv
+
+CONFIG = GameConfig.for_map_size(24)
+TURNS = 120
+
+
+@pytest.fixture(scope="module")
+def replay(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first turns of the farmer against the raider, played on the fast engine."""
+    engine = Engine(CONFIG, 1)
+    engine.reset(0, MapPool(CONFIG, [3]), 0)
+    game, observations, actions = engine.games[0], [], []
+
+    def text(value: object) -> str:
+        return json.dumps(value, default=lambda x: np.asarray(x).tolist())
+
+    def recorder(name: str):
+        act = make_act(name)
+
+        def answer(message: dict) -> dict:
+            actions.append(json.loads(text(act(message))))
+            return actions[-1]
+
+        return answer
+
+    sides = [ScriptedSide(lambda name=name: recorder(name), CONFIG) for name in ("farmer", "raider")]
+    while game["real_step"] < TURNS:
+        observations.append(text(judge_observation(game, 24)))
+        for player, side in enumerate(sides):
+            side.write_orders(game, engine.rules, player, engine.orders[0])
+        engine.step()
+    observations.append(text(judge_observation(game, 24)))
+    pairs = [text(dict(zip(PLAYERS, actions[i : i + 2]))) for i in range(0, len(actions), 2)]
+    return write_replay(tmp_path_factory.mktemp("starts") / "replay.json.gz", observations, pairs, {"seed": 3}, CONFIG.official())
+
+
+def test_a_match_goes_on_from_a_start_as_it_was_recorded(replay: Path) -> None:
+    recorded = read_replay(replay)
+    opened = next(i for i, obs in enumerate(recorded["observations"]) if obs["real_env_steps"] == 0)
+    starts = read_starts([str(replay)], CONFIG, every=20, turns=1000)
+    assert starts["real_step"].tolist() == [20, 40, 60, 80, 100, 120] and (starts["seed"] == 3).all()
+    for start in (0, 3):
+        engine = Engine(CONFIG, 1)
+        engine.games[0] = starts[start]
+        first = opened + int(starts["real_step"][start])
+        for turn in range(first, len(recorded["actions"])):
+            shown = json.loads(json.dumps(judge_observation(engine.games[0], 24), default=lambda x: np.asarray(x).tolist()))
+            assert shown == recorded["observations"][turn]
+            for player, agent in enumerate(PLAYERS):
+                answer = {
+                    key: np.array(value) if isinstance(value, list) else value for key, value in recorded["actions"][turn][agent].items()
+                }
+                actions_to_orders(answer, engine.games[0], engine.rules, player, engine.orders[0])
+            engine.step()
+        assert engine.games[0]["lichen_total"].sum() > 0
+
+
+def test_restarts_take_the_wanted_share_of_starts(replay: Path) -> None:
+    starts = read_starts([str(replay)], CONFIG, every=20, turns=1000)
+    for share, low, high in ((0.0, 0, 0), (0.5, 8, 24), (1.0, 32, 32)):
+        env = VecEnv(CONFIG, 32, MapPool(CONFIG, range(4)), opening, starts=starts, start_share=share)
+        obs = env.reset()
+        begun = env.games["real_step"]
+        assert low <= (begun > 0).sum() <= high
+        assert set(begun.tolist()) <= {0, 20, 40, 60, 80, 100, 120}
+        assert obs.rows >= 32 * 2 * 2
+        result = env.step(np.zeros((obs.rows, 4), np.int64))
+        assert not result.done.any()
+
+
+def test_starts_that_no_game_can_have_are_left_out_or_refused(replay: Path, tmp_path: Path) -> None:
+    assert read_starts([str(replay)], CONFIG, every=20, turns=41)["real_step"].tolist() == [20, 40]
+    with pytest.raises(ValueError, match="reach no state at every 50th turn below 30"):
+        read_starts([str(replay)], CONFIG, every=50, turns=30)
+    with pytest.raises(ValueError, match="was played on a 24x24 map; this run trains on 48x48"):
+        read_starts([str(replay)], GameConfig(), every=20, turns=1000)
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(ValueError, match="no replay"):
+        read_starts([str(tmp_path / "other.json")], CONFIG, every=20, turns=1000)
+
+
+def test_a_run_that_begins_in_replays_resumes_exactly(replay: Path) -> None:
+    """Games are cut off after a few turns, so that new ones begin before and after the stop."""
+    config = dataclasses.replace(
+        RUN, map_size=24, max_turns=70, stagger=True, curriculum=CurriculumConfig(replays=(str(replay),), share=0.7, every=20)
+    )
+    whole, stopped = Trainer(config), Trainer(config)
+    assert (whole.env.games["real_step"] > 0).any()
+    for _ in range(3):
+        whole.step_iteration()
+    stopped.step_iteration()
+    state = stopped.state()
+    resumed = Trainer(config)
+    resumed.policy.load_state_dict(stopped.policy.state_dict())
+    resumed.load_state(state)
+    for _ in range(2):
+        resumed.step_iteration()
+    np.testing.assert_array_equal(weights(whole), weights(resumed))
+    np.testing.assert_array_equal(whole.env.games["real_step"], resumed.env.games["real_step"])
+
+
+def test_training_games_can_have_fewer_factories_and_evaluations_have_as_many_as_ever() -> None:
+    config = dataclasses.replace(RUN, curriculum=CurriculumConfig(factories=(1, 1)))
+    trainer = Trainer(config)
+    assert (trainer.env.games["factory_count"] == 2).all()
+    trainer.step_iteration()
+    assert config.game() == GameConfig.for_map_size(48)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"share": 1.5}, "accepted are 0 to 1"),
+        ({"every": 0}, "at least 1"),
+        ({"factories": (0, 2)}, "min_factories is 0"),
+        ({"factories": (3, 2)}, "accepted are"),
+    ],
+)
+def test_curricula_that_make_no_sense_are_refused(change: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TrainConfig(curriculum=CurriculumConfig(**change))
+
+
+def test_scripted_opponents_play_whole_games_only() -> None:
+    with pytest.raises(ValueError, match="scripted opponents play whole games only"):
+        TrainConfig(curriculum=CurriculumConfig(replays=("a.json",)), league=LeagueConfig(share=0.5, scripted=("farmer",)))
+    TrainConfig(curriculum=CurriculumConfig(replays=("a.json",)), league=LeagueConfig(share=0.5))
+
+
+def test_curricula_survive_the_config_file() -> None:
+    config = TrainConfig(curriculum=CurriculumConfig(factories=(1, 3), replays=("a.json", "b.json")))
+    assert from_dict(TrainConfig, json.loads(json.dumps(to_dict(config)))) == config
