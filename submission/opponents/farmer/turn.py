@@ -74,6 +74,7 @@ class Turn:
         self.stands = {robot.cell: robot for robot in self.robots.values()}
         self.taken: Set[Cell] = set(self.stands)  # nobody may enter these
         self.busy = footprint(centres, self.size, 3) | (self.ice > 0) | (self.ore > 0)  # where idle robots would be in the way
+        self._reach: Dict[str, List[Cell]] = {}
         self.danger = danger(self, self.enemies.values())
         self.orders: Dict[str, Any] = {}
         self._prices: Dict[Tuple[str, int], np.ndarray] = {}
@@ -95,6 +96,17 @@ class Turn:
     def free(self, robot: Robot, cell: Cell) -> bool:
         """Whether the robot may enter this cell now."""
         return cell not in self.taken and not self.walls[cell] and not self.danger[robot.heavy][cell]
+
+    def reach(self, enemy: Robot) -> List[Cell]:
+        """The cells where an enemy stands or can walk to this turn, our own factories left out; worked out once a turn."""
+        if enemy.name not in self._reach:
+            found = [] if self.own_tiles[enemy.cell] else [enemy.cell]
+            for _, cell in neighbours(enemy.cell, self.size):
+                price = enemy.kind["MOVE_COST"] + enemy.kind["RUBBLE_MOVEMENT_COST"] * self.rubble[cell]
+                if not self.own_tiles[cell] and enemy.power >= price:
+                    found.append(cell)
+            self._reach[enemy.name] = found
+        return self._reach[enemy.name]
 
     def crowd(self, factory: Factory) -> int:
         """How many robots stand on a factory's tiles."""
@@ -180,10 +192,7 @@ def danger(turn: Turn, enemies: Iterable[Robot]) -> List[np.ndarray]:
     """
     found = [np.zeros((turn.size, turn.size), bool) for _ in range(2)]
     for enemy in enemies:
-        for cell in [enemy.cell] + [cell for _, cell in neighbours(enemy.cell, turn.size)]:
-            price = enemy.kind["MOVE_COST"] + enemy.kind["RUBBLE_MOVEMENT_COST"] * turn.rubble[cell]
-            if turn.own_tiles[cell] or (cell != enemy.cell and enemy.power < price):
-                continue
+        for cell in turn.reach(enemy):
             found[0][cell] = True
             if enemy.heavy:
                 found[1][cell] = True
