@@ -164,7 +164,7 @@ def test_of_two_places_on_ice_the_better_is_taken(reason: str, at: int) -> None:
     elif reason == "ice":
         boards["ice"][at, at + 1] = 1
     elif reason == "ice nearby":
-        boards["ice"][at, at + 4] = 1
+        boards["ice"][at + 3, at + 5] = 1  # no factory touches both
     else:
         crowded = 47 - at
         games[0].factory_count = 1
@@ -173,6 +173,25 @@ def test_of_two_places_on_ice_the_better_is_taken(reason: str, at: int) -> None:
     opening(games[0], GameConfig().rules(), 0, orders[0])
     x, y = divmod(int(orders[0].spawn[0]), SIZE)
     assert abs(x - at) + abs(y - at) <= 6
+
+
+@pytest.mark.parametrize("at", [10, 37])
+def test_ice_near_another_factory_is_not_free(at: int) -> None:
+    """Both places have another tile and a factory nearby; only at one of them the tile is away from the factory."""
+    games, orders = rough_game(), empty_orders(1)
+    ice, spawnable = (board(games, name, 48)[0] for name in ("ice", "spawnable"))
+    crowded = 47 - at
+    games[0].factory_count = 2
+    games[0].factory_alive[:2] = 1
+    for number, (corner, sign) in enumerate(((10, 1), (37, -1))):
+        games[0].factory_cell[number] = (corner + 6 * sign) * SIZE + corner + 8 * sign
+        side = sign if corner == crowded else -sign
+        x, y = corner + 2 * side, corner + 3 * side
+        ice[x, y] = 1
+        spawnable[x - 2 : x + 3, y - 2 : y + 3] = 0  # nobody is placed at this tile
+    opening(games[0], GameConfig().rules(), 0, orders[0])
+    x, y = divmod(int(orders[0].spawn[0]), SIZE)
+    assert abs(x - at) + abs(y - at) < abs(x - crowded) + abs(y - crowded)
 
 
 @pytest.mark.parametrize("bid", [0, 12])
