@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from engine.config import GameConfig
-from submission.opponents.farmer.bot import Farm, Habits, dodge
-from submission.opponents.farmer.turn import Turn
+from submission.opponents.farmer.bot import BUILD_LIGHT, Farm, Habits, dodge
+from submission.opponents.farmer.turn import Turn, step_to
 from submission.opponents.paths import MOVE, STEPS
 from submission.opponents.reaper.bot import Reap, act
 from submission.opponents.reaper.guard import drive_off, intruders
@@ -92,13 +92,36 @@ def test_two_intruders_are_met_by_two_and_one_by_the_nearest() -> None:
     assert drive_off(turn, list(turn.robots.values())) == {"near", "far"}
 
 
+def test_two_guards_do_not_enter_one_cell() -> None:
+    """The nearest goes for the nearest intruder through where another one stands; nobody else is sent there."""
+    ours = [robot("a", (14, 12), 2000), robot("b", (15, 11), 2000)]
+    turn = Turn(view(ours, [robot("foe", FIELD, 1000), robot("other", (14, 11), 1000)]))
+    drive_off(turn, list(turn.robots.values()))
+    ends = [step_to(turn.robots[name].cell, plan[0][1]) for name, plan in turn.orders.items()]
+    assert len(ends) == len(set(ends)) > 0
+
+
 def test_the_farm_and_the_reapers_leave_a_guard_alone() -> None:
     """Its order stands, whether it worked for the farm or reaped."""
     seen = view([robot("guard", (14, 12), 2000)], [robot("foe", FIELD, 1000)], step=900)
+    seen.boards["lichen"][20, 20], seen.boards["lichen_strains"][20, 20] = 50, 1  # something to reap
     for reapers in (set(), {"guard"}):
         reap = Reap()
         reap.reapers = set(reapers)
         assert act(reap, seen)["guard"] == [[MOVE, 1, 0, 0, 0, 2]]
+
+
+def test_a_guard_still_works_for_its_farm() -> None:
+    """It keeps its job, and the factory, whose only heavy it is, builds no other one for its first trip."""
+    seen = view([robot("guard", (14, 12), 2000)], [robot("foe", FIELD, 1000)])
+    reap = Reap()
+    reap.farm.home["guard"], reap.farm.job["guard"] = "factory_0", "ore"
+    orders = act(reap, seen)
+    assert orders["guard"] == [[MOVE, 1, 0, 0, 0, 2]]
+    assert reap.farm.home == {"guard": "factory_0"} and reap.farm.job == {"guard": "ore"}
+    seen.factories("player_0")["factory_0"].update(power=600)
+    seen.factories("player_0")["factory_0"]["cargo"].update(metal=100)
+    assert act(reap, seen)["factory_0"] == BUILD_LIGHT
 
 
 def test_a_chased_robot_goes_home_where_that_is_the_habit() -> None:

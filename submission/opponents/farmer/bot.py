@@ -13,7 +13,7 @@ is going, and stay out of the reach of enemies that could destroy them.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import AbstractSet, Any, Dict, FrozenSet, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -68,6 +68,7 @@ class Habits(NamedTuple):
 
 
 FARMER = Habits()
+NOBODY: FrozenSet[str] = frozenset()
 
 
 class Farm:
@@ -84,20 +85,20 @@ class Farm:
         self.rests: Dict[str, int] = {}
         self.back: Dict[str, int] = {}
 
-    def books(self) -> Tuple[Dict[str, Any], ...]:
-        """All of them, by robot."""
-        return self.home, self.job, self.target, self.waited, self.rests, self.back
+    def books(self) -> Dict[str, Dict[str, Any]]:
+        """All of them by name, each by robot."""
+        return {name: getattr(self, name) for name in ("home", "job", "target", "waited", "rests", "back")}
 
     @property
-    def memory(self) -> List[Dict[str, Any]]:
+    def memory(self) -> Dict[str, Dict[str, Any]]:
         """All of them, copied; can be set."""
-        return [dict(book) for book in self.books()]
+        return {name: dict(book) for name, book in self.books().items()}
 
     @memory.setter
-    def memory(self, memory: List[Dict[str, Any]]) -> None:
-        for book, stored in zip(self.books(), memory):
+    def memory(self, memory: Dict[str, Dict[str, Any]]) -> None:
+        for name, book in self.books().items():
             book.clear()
-            book.update(stored)
+            book.update(memory[name])
 
 
 def act(farm: Farm, view: View) -> Dict[str, Any]:
@@ -109,11 +110,13 @@ def act(farm: Farm, view: View) -> Dict[str, Any]:
     return turn.orders
 
 
-def work(farm: Farm, turn: Turn) -> None:
-    """Write the orders of all robots and factories."""
+def work(farm: Farm, turn: Turn, away: AbstractSet[str] = NOBODY) -> None:
+    """Write the orders of all robots and factories; the robots named in `away` have theirs, but stay with their farms."""
     assign_homes(farm, turn)
     planners: List[Robot] = []
     for robot in turn.robots.values():
+        if robot.name in away:
+            continue
         if turn.danger[robot.heavy][robot.cell] and dodge(farm, turn, robot):
             continue
         if not robot.queue or not goes_on(turn, robot):
@@ -136,7 +139,7 @@ def work(farm: Farm, turn: Turn) -> None:
 def assign_homes(farm: Farm, turn: Turn) -> None:
     """Every robot works for a living factory; a factory without a heavy gets one from a factory that has several."""
     for name in [name for name in farm.home if name not in turn.robots]:
-        for book in farm.books():
+        for book in farm.books().values():
             book.pop(name, None)
     if not turn.factories:
         farm.home.clear()

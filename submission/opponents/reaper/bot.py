@@ -56,7 +56,7 @@ def act(reap: Reap, view: View) -> Dict[str, Any]:
     recruit(reap, turn)
     guards = drive_off(turn, list(turn.robots.values()))
     reapers = [turn.robots[name] for name in sorted(reap.reapers - guards)]
-    for name in reap.reapers | guards:  # the farm works without them
+    for name in reap.reapers:  # the farm works without them
         del turn.robots[name]
     used: Set[Cell] = set()
     for robot in reapers:
@@ -65,12 +65,12 @@ def act(reap: Reap, view: View) -> Dict[str, Any]:
             turn.reserve(robot, robot.queue)
         else:
             turn.order(robot, plan)
-    work(reap.farm, turn)
+    work(reap.farm, turn, guards)
     return turn.orders
 
 
 def recruit(reap: Reap, turn: Turn) -> None:
-    """Forget the dead, and take the heavies that dig no ice; those that do as well once there is water until the end."""
+    """Forget the dead, and in the last turns take lights, heavies that dig no ice, and others whose factory has water until the end."""
     reap.reapers &= set(turn.robots)
     for robot in turn.robots.values():
         home = turn.factories.get(reap.farm.home.get(robot.name, ""))

@@ -23,6 +23,8 @@ def drive_off(turn: Turn, candidates: List[Robot]) -> Set[str]:
     heavies = [robot for robot in candidates if robot.heavy and robot.power >= LEAST]
     sent: Set[str] = set()
     for enemy in intruders(turn):
+        if enemy.cell in turn.taken:  # by another guard, who walks there
+            continue
         found: Optional[Tuple[int, int, int]] = None
         for number, robot in enumerate(heavies):
             steps = distance(robot.cell, enemy.cell)

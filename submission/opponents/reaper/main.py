@@ -1,4 +1,4 @@
-"""Opponent `reaper`: a farm whose heavy robots dig up the enemy's lichen in the last turns."""
+"""Opponent `reaper`: a farm that guards its fields, and digs up the enemy's lichen in the last turns."""
 
 from __future__ import annotations
 
