@@ -112,13 +112,13 @@ def test_the_farm_and_the_reapers_leave_a_guard_alone() -> None:
 
 
 def test_a_guard_still_works_for_its_farm() -> None:
-    """It keeps its job, and the factory, whose only heavy it is, builds no other one for its first trip."""
+    """It keeps its home but no tile that others could dig, and the factory, whose only heavy it is, builds a light."""
     seen = view([robot("guard", (14, 12), 2000)], [robot("foe", FIELD, 1000)])
     reap = Reap()
-    reap.farm.home["guard"], reap.farm.job["guard"] = "factory_0", "ore"
+    reap.farm.home["guard"], reap.farm.job["guard"], reap.farm.target["guard"] = "factory_0", "ore", (20, 20)
     orders = act(reap, seen)
     assert orders["guard"] == [[MOVE, 1, 0, 0, 0, 2]]
-    assert reap.farm.home == {"guard": "factory_0"} and reap.farm.job == {"guard": "ore"}
+    assert reap.farm.home == {"guard": "factory_0"} and not reap.farm.job and not reap.farm.target
     seen.factories("player_0")["factory_0"].update(power=600)
     seen.factories("player_0")["factory_0"]["cargo"].update(metal=100)
     assert act(reap, seen)["factory_0"] == BUILD_LIGHT

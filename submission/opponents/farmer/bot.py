@@ -89,6 +89,12 @@ class Farm:
         """All of them by name, each by robot."""
         return {name: getattr(self, name) for name in ("home", "job", "target", "waited", "rests", "back")}
 
+    def drop_trips(self, robots: AbstractSet[str]) -> None:
+        """Forget what these robots were about to do, so that others can do it; they keep their homes."""
+        for name in robots:
+            for book in (self.job, self.target, self.back):
+                book.pop(name, None)
+
     @property
     def memory(self) -> Dict[str, Dict[str, Any]]:
         """All of them, copied; can be set."""

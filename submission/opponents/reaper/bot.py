@@ -56,6 +56,7 @@ def act(reap: Reap, view: View) -> Dict[str, Any]:
     recruit(reap, turn)
     guards = drive_off(turn, list(turn.robots.values()))
     reapers = [turn.robots[name] for name in sorted(reap.reapers - guards)]
+    reap.farm.drop_trips(guards)
     for name in reap.reapers:  # the farm works without them
         del turn.robots[name]
     used: Set[Cell] = set()
