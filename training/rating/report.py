@@ -28,7 +28,7 @@ class Progress:
             *columns, console=self.console, transient=True, disable=not self.console.is_terminal, speed_estimate_period=120
         )
         self.task = self.bar.add_task("", total=None, games="0")
-        self.started = self.said = time.monotonic()
+        self.started = self.said = time.monotonic()  # of the first call, and of the last line
         self.first: float | None = None
 
     def __enter__(self) -> Progress:
@@ -41,9 +41,10 @@ class Progress:
     def __call__(self, ended: int, running: float, total: int) -> None:
         """`running` is how many games' worth of play the running games have behind them."""
         done = ended + running
-        self.first = done if self.first is None else self.first  # what the file had took no time
-        self.bar.update(self.task, completed=done, total=total, games=f"{ended}/{total}")
         now = time.monotonic()
+        if self.first is None:  # what the file had took no time, and compiling and making maps will not come again
+            self.first, self.started = done, now
+        self.bar.update(self.task, completed=done, total=total, games=f"{ended}/{total}")
         if not self.console.is_terminal and now - self.said > EVERY and done > self.first:
             self.said = now
             left = int((total - done) * (now - self.started) / (done - self.first))
