@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import plain, record
 from test_training import SMALL as RUN
 from test_training import weights
 
@@ -16,47 +17,24 @@ from engine.config import GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
 from engine.official_actions import actions_to_orders
-from submission.opponents import make_act
 from submission.replay import read_replay, write_replay
 from training.config import CurriculumConfig, LeagueConfig, TrainConfig, from_dict, to_dict
 from training.starts import read_starts
 from training.train import Trainer
 from wrappers.judge import PLAYERS
-from wrappers.scripted import ScriptedSide, judge_observation
+from wrappers.scripted import judge_observation
 from wrappers.vec_env import VecEnv
 
 CONFIG = GameConfig.for_map_size(24)
-TURNS = 120
 
 
 @pytest.fixture(scope="module")
 def replay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first turns of the farmer against the raider, played on the fast engine."""
-    engine = Engine(CONFIG, 1)
-    engine.reset(0, MapPool(CONFIG, [3]), 0)
-    game, observations, actions = engine.games[0], [], []
-
-    def text(value: object) -> str:
-        return json.dumps(value, default=lambda x: np.asarray(x).tolist())
-
-    def recorder(name: str):
-        act = make_act(name)
-
-        def answer(message: dict) -> dict:
-            actions.append(json.loads(text(act(message))))
-            return actions[-1]
-
-        return answer
-
-    sides = [ScriptedSide(lambda name=name: recorder(name), CONFIG) for name in ("farmer", "raider")]
-    while game["real_step"] < TURNS:
-        observations.append(text(judge_observation(game, 24)))
-        for player, side in enumerate(sides):
-            side.write_orders(game, engine.rules, player, engine.orders[0])
-        engine.step()
-    observations.append(text(judge_observation(game, 24)))
-    pairs = [text(dict(zip(PLAYERS, actions[i : i + 2]))) for i in range(0, len(actions), 2)]
-    return write_replay(tmp_path_factory.mktemp("starts") / "replay.json.gz", observations, pairs, {"seed": 3}, CONFIG.official())
+    """The first turns of the farmer against the raider."""
+    match = record(("farmer", "raider"), 3, 132)
+    observations, actions = ([json.dumps(value) for value in match[name]] for name in ("observations", "actions"))
+    path = tmp_path_factory.mktemp("starts") / "replay.json.gz"
+    return write_replay(path, observations, actions, match["metadata"], match["env_cfg"])
 
 
 def test_a_match_goes_on_from_a_start_as_it_was_recorded(replay: Path) -> None:
@@ -69,8 +47,7 @@ def test_a_match_goes_on_from_a_start_as_it_was_recorded(replay: Path) -> None:
         engine.games[0] = starts[start]
         first = opened + int(starts["real_step"][start])
         for turn in range(first, len(recorded["actions"])):
-            shown = json.loads(json.dumps(judge_observation(engine.games[0], 24), default=lambda x: np.asarray(x).tolist()))
-            assert shown == recorded["observations"][turn]
+            assert plain(judge_observation(engine.games[0], 24)) == recorded["observations"][turn]
             for player, agent in enumerate(PLAYERS):
                 answer = {
                     key: np.array(value) if isinstance(value, list) else value for key, value in recorded["actions"][turn][agent].items()

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recorded import record
 
 from agent.heads import LOGITS, Distribution
 from agent.opening import opening
 from agent.policy import PolicyConfig
 from engine.config import MAX_FACTORIES, MAX_ROBOTS, SIZE, GameConfig
-from engine.engine import Engine
 from engine.maps import MapPool
 from engine.state import DX, DY, empty_orders
 from submission.opponents import make_act
@@ -31,7 +31,6 @@ from training.replays import lessons_of
 from training.train import train
 from wrappers.action import DIG, MOVE, PICKUP, TRANSFER, WAIT, write_orders
 from wrappers.judge import PLAYERS
-from wrappers.scripted import ScriptedSide, judge_observation
 from wrappers.teacher import Teacher, allowed, has_choice
 from wrappers.vec_env import VecEnv
 
@@ -173,39 +172,9 @@ def test_lessons_against_an_opponent_are_of_one_side() -> None:
     assert len(both.planes) > len(kept.planes)
 
 
-def record(seed: int, turns: int) -> dict:
-    """The first turns of a match of the farmer with itself as a replay, played on the fast engine."""
-    config = GameConfig.for_map_size(24)
-    engine = Engine(config, 1)
-    engine.reset(0, MapPool(config, [seed]), 0)
-    observations, actions = [], []
-
-    def plain(value):
-        return json.loads(json.dumps(value, default=lambda x: np.asarray(x).tolist()))
-
-    def recorder():
-        act = make_act("farmer")
-
-        def answer(message):
-            actions.append(plain(act(message)))
-            return actions[-1]
-
-        return answer
-
-    sides = [ScriptedSide(recorder, config) for _ in PLAYERS]
-    for _ in range(turns):
-        observations.append(plain(judge_observation(engine.games[0], 24)))
-        for player, side in enumerate(sides):
-            side.write_orders(engine.games[0], engine.rules, player, engine.orders[0])
-        engine.step()
-    observations.append(plain(judge_observation(engine.games[0], 24)))
-    pairs = [dict(zip(PLAYERS, actions[i : i + 2])) for i in range(0, 2 * turns, 2)]
-    return {"observations": observations, "actions": pairs, "metadata": {"seed": seed}, "env_cfg": config.official()}
-
-
 def test_replays_teach_the_same_decisions(tmp_path: Path) -> None:
     """Ours and Kaggle's; a MOVE is where the robot is a turn later."""
-    replay = record(2, 80)
+    replay = record(("farmer", "farmer"), 2, 80)
     texts = [[json.dumps(value) for value in replay[name]] for name in ("observations", "actions")]
     path = write_replay(tmp_path / "replay.json.gz", texts[0], texts[1], replay["metadata"], replay["env_cfg"])
     kept = lessons_of(read_recording(path), SMALL)
