@@ -77,6 +77,15 @@ def test_starts_that_no_game_can_have_are_left_out_or_refused(replay: Path, tmp_
     with pytest.raises(ValueError, match="was played on a 24x24 map; this run trains on 48x48"):
         read_starts([str(replay)], GameConfig(), every=20, turns=1000)
     (tmp_path / "other.json").write_text("{}")
+    changed = read_replay(replay)
+    changed["env_cfg"] = {**changed["env_cfg"], "max_episode_length": 100}
+    (tmp_path / "rules.json").write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match="rules.json: it was played by other rules"):
+        read_starts([str(tmp_path / "rules.json")], CONFIG, every=20, turns=1000)
+    changed["env_cfg"], changed["observations"][50] = {}, {}
+    (tmp_path / "turn.json").write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match="turn.json: it has no 'real_env_steps'"):
+        read_starts([str(tmp_path / "turn.json")], CONFIG, every=20, turns=1000)
     with pytest.raises(ValueError, match="no replay"):
         read_starts([str(tmp_path / "other.json")], CONFIG, every=20, turns=1000)
 
@@ -114,8 +123,8 @@ def test_training_games_can_have_fewer_factories_and_evaluations_have_as_many_as
     [
         ({"share": 1.5}, "accepted are 0 to 1"),
         ({"every": 0}, "at least 1"),
-        ({"factories": (0, 2)}, "min_factories is 0"),
-        ({"factories": (3, 2)}, "accepted are"),
+        ({"factories": (0, 2)}, "curriculum.factories are 0 and 2"),
+        ({"factories": (3, 2)}, "curriculum.factories are 3 and 2"),
     ],
 )
 def test_curricula_that_make_no_sense_are_refused(change: dict, said: str) -> None:

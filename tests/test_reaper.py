@@ -124,6 +124,18 @@ def test_a_guard_still_works_for_its_farm() -> None:
     assert act(reap, seen)["factory_0"] == BUILD_LIGHT
 
 
+def test_who_has_guarded_in_the_last_turns_goes_back_to_its_ice() -> None:
+    """Its factory has no water to spare, so it does not reap."""
+    reap = Reap()
+    reap.farm.home["guard"], reap.farm.job["guard"] = "factory_0", "ice"
+    ours, field = [robot("guard", (14, 12), 2000)], robot("foe", FIELD, 1000)
+    for step, theirs in ((945, [field]), (946, [])):
+        seen = view(ours, theirs, step)
+        seen.factories("player_0")["factory_0"]["cargo"].update(water=20)
+        act(reap, seen)
+        assert not reap.reapers and reap.farm.home == {"guard": "factory_0"}
+
+
 def test_a_chased_robot_goes_home_where_that_is_the_habit() -> None:
     """An enemy with more power stands beside it; by the farmer's habit it walks onto that, which a moving one survives."""
     cell = (20, 10)

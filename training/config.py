@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from agent.policy import PolicyConfig
-from engine.config import GameConfig
+from engine.config import MAX_FACTORIES, GameConfig
 from training.grouping import Grouping
 from training.switchboard import Switchboard
 from wrappers.action import ActionConfig
@@ -180,7 +180,8 @@ class CurriculumConfig:
     factories: tuple[int, int] | None = None
     """Fewest and most factories a side (default: those of the map size)."""
     replays: tuple[str, ...] = ()
-    """Replays, ours or Kaggle's, in whose states games begin."""
+    """Replays, ours or Kaggle's, in whose states games begin; a resumed run reads them again. Of these games the metrics count ice and
+    the like from there on, and a league books who wins them."""
     share: float = 0.5
     """Share of the games that begin in one of them."""
     every: int = 50
@@ -191,6 +192,11 @@ class CurriculumConfig:
             raise ValueError(f"curriculum.share is {self.share}; accepted are 0 to 1.")
         if self.every < 1:
             raise ValueError(f"curriculum.every is {self.every}; it must be at least 1.")
+        if self.factories is not None and not 1 <= self.factories[0] <= self.factories[1] <= MAX_FACTORIES:
+            raise ValueError(
+                f"curriculum.factories are {self.factories[0]} and {self.factories[1]}; accepted are two numbers from 1 to "
+                f"{MAX_FACTORIES}, the smaller one first."
+            )
 
 
 @dataclass(frozen=True)

@@ -291,9 +291,10 @@ def make_policy(config: TrainConfig, greedy: bool = False) -> tuple[Policy, dict
 def make_env(config: TrainConfig, games: int, sizes: dict[str, Any], seed: int, clock: Clock) -> VecEnv:
     """The games of this rank, on the maps of the run or out of its replays."""
     game, curriculum = config.training_game(), config.curriculum
+    turns = config.max_turns or game.max_episode_length
+    starts = read_starts(curriculum.replays, game, curriculum.every, turns) if curriculum.replays else None
     with parallel.first_here():
         pool = MapPool(game, range(config.train_maps))
-    turns = config.max_turns or game.max_episode_length
     return VecEnv(
         game,
         games,
@@ -307,7 +308,7 @@ def make_env(config: TrainConfig, games: int, sizes: dict[str, Any], seed: int, 
         grid=sizes["plane_size"],
         columns=sizes["advice"],
         clock=clock,
-        starts=read_starts(curriculum.replays, game, curriculum.every, turns) if curriculum.replays else None,
+        starts=starts,
         start_share=curriculum.share,
     )
 

@@ -137,7 +137,8 @@ class VecEnv:
             self._restart(i)
         self.limit[:] = self.max_turns
         if self.stagger:
-            self.limit[:] = -(-self.max_turns * (np.arange(self.num_games) + 1) // self.num_games)
+            limit = -(-self.max_turns * (np.arange(self.num_games) + 1) // self.num_games)
+            self.limit[:] = np.where(self.games["real_step"] < limit, limit, self.max_turns)
         return self._observe()
 
     def reset_done(self) -> Observation:

@@ -79,7 +79,7 @@ def recruit(reap: Reap, turn: Turn) -> None:
             continue
         if robot.name not in reap.reapers:
             drink = (1 + turn.growth(home).tiles / 10) * turn.left
-            if not robot.heavy or reap.farm.job.get(robot.name) != "ice" or home.water >= drink:
+            if not robot.heavy or reap.farm.job.get(robot.name, "ice") != "ice" or home.water >= drink:
                 reap.reapers.add(robot.name)
 
 
