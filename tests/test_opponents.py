@@ -280,10 +280,15 @@ def test_raider_kills_a_weaker_robot() -> None:
 
 @pytest.mark.slow
 def test_reaper_digs_up_what_the_farmer_grew() -> None:
-    """Of the same game played by two farmers, and by a reaper and a farmer: the farmer is left with much less, the reaper is not."""
-    farmers, reaped = (fast_match(left, "farmer", 3, 48) for left in ("farmer", "reaper"))
-    assert reaped.lichen_total[1] < 0.8 * farmers.lichen_total[1]
-    assert reaped.lichen_total[0] > 0.8 * farmers.lichen_total[0]
+    """In its last turns the farmer's fields shrink, and it ends farther ahead of the farmer than another farmer does."""
+    lead = {"farmer": 0, "reaper": 0}
+    for seed in (3, 5, 7):
+        for left in lead:
+            ours, theirs = fast_match(left, "farmer", seed, 48).lichen_total
+            lead[left] += int(ours) - int(theirs)
+            if left == "reaper":
+                assert theirs < fast_match(left, "farmer", seed, 48, turns=940).lichen_total[1]
+    assert lead["reaper"] > 1.5 * lead["farmer"] > 0
 
 
 def test_a_reaper_digs_the_lichen_it_stands_on_and_walks_to_the_next() -> None:
