@@ -6,12 +6,12 @@ sb3-contrib's `MaskablePPO` with a policy for whole teams, on the official engin
 trained policy has played them for a while. Both run in this process on one thread and take turns, round by round; the medians
 are compared. An environment step is one turn of one game, both sides deciding; an entity step is one decision of one row.
 
-The ceiling, as measured: with three passes of two minibatches ours is 4.2 times as fast as its peer (1,540 against 390 environment
-steps/s at 12.5 entities a step, one thread, 2-core machine at load 2.6), with four passes of four minibatches 3.7 times (1,140
-against 310). What holds it there is PPO itself: of our time the update takes 71 %, acting 20 %, observation and masks 4 % and the
-engine 2 %. A free engine would change nothing; with a free update it would be about 14 times the peer, so 20 times needs acting
-to be cheaper as well. Nor is the peer held by its engine, which takes 28 % of its time at this load: with the few robots of the
-survival skill an official turn costs under 1 ms (`benchmarks.engine` has the loads at which it costs much more).
+The ceiling, as measured: with four passes of four minibatches (the demo preset) ours is 4.3 times as fast as its peer (1,618 against 373
+environment steps/s at 13 entities a step, one thread, nothing else on the machine). What holds it there is PPO itself: of our time
+the update takes 75 %, acting 17 %, observation and masks 4 % and the engine 1 %. A free engine would change nothing; with a free update
+it would be 17 times the peer, so 20 times needs acting to be cheaper as well. Nor is the peer held by its engine, which takes 22 %
+of its time at this load: with the few robots of the survival skill an official turn costs under 1 ms (`benchmarks.engine` has
+the loads at which it costs much more).
 """
 
 from __future__ import annotations

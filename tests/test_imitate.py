@@ -187,9 +187,11 @@ def test_replays_teach_the_same_decisions(tmp_path: Path) -> None:
     (tmp_path / "kaggle.json").write_text(
         json.dumps({"steps": steps, "rewards": [1, 0], "configuration": {"env_cfg": replay["env_cfg"], "seed": 2}})
     )
-    same = lessons_of(read_recording(tmp_path / "kaggle.json"), SMALL)
-    for name in ("feature", "action", "taught", "planes"):
-        np.testing.assert_array_equal(getattr(kept, name), getattr(same, name))
+    kaggles = read_recording(tmp_path / "kaggle.json")
+    for match in (kaggles, dataclasses.replace(kaggles, env_cfg={})):  # the usual rules, if none are given
+        same = lessons_of(match, SMALL)
+        for name in ("feature", "action", "taught", "planes"):
+            np.testing.assert_array_equal(getattr(kept, name), getattr(same, name))
     winner = lessons_of(dataclasses.replace(read_recording(path), winner="right"), SMALL, winner_only=True)
     assert len(winner.planes) == len(kept.planes) // 2
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.config import MAX_FACTORIES, MAX_ROBOTS
+from engine.config import MAX_FACTORIES, MAX_ROBOTS, GameConfig
 from engine.official_actions import MISSING, actions_to_orders
 from engine.queues import take_orders
 from engine.state import FACTORIES, NO_ACTION, empty_games, empty_orders
@@ -37,10 +37,10 @@ def lessons_of(match: Recording, config: LessonConfig, winner_only: bool = False
 
     Raises `ValueError` for a match on another map size, and for one without a kept turn.
     """
-    judge = JudgeGame(match.env_cfg)
-    if judge.config.map_size != config.map_size:
-        size = judge.config.map_size
+    size = len(match.observations[0]["board"]["rubble"])
+    if size != config.map_size:
         raise ValueError(f"The replay was played on a {size}x{size} map; these lessons are on {config.map_size}x{config.map_size}.")
+    judge = JudgeGame({**GameConfig.for_map_size(size).official(), **match.env_cfg})  # some replays leave the rules out
     reader = _Reader(judge, config)
     for obs, actions in zip(match.observations, match.actions):
         judge.update(obs)
