@@ -507,7 +507,8 @@ def demo(argv: list[str]) -> None:
 
 
 def reproduce(argv: list[str]) -> None:
-    """Run published experiments again (magma, bun, communication, adaps, sparse, mast), or compare the backbones on the game."""
+    """Run published experiments again (magma, bun, communication, adaps, sparse, mast), compare the backbones on the game, or learn
+    what the place of a factory is worth (opening)."""
     from training.reproduce import EXPERIMENTS
 
     if argv and argv[0] in ("-h", "--help"):

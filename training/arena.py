@@ -25,6 +25,7 @@ from wrappers.action import write_all_orders
 from wrappers.advice import Advice
 from wrappers.observation import Observation, empty_static, observe, write_static
 from wrappers.scripted import ScriptedSide
+from wrappers.vec_env import Opening
 
 SIDES = ("left", "right")  # left is player_0
 Watch = Callable[[int, Any, Any], None]  # (fixture, game record, its orders), before each turn, opening included
@@ -59,6 +60,7 @@ def play_games(
     seed: int = 0,
     watch: Watch | None = None,
     on_turn: Callable[[int], None] | None = None,
+    place: Opening = opening,
 ) -> Iterator[tuple[int, Outcome]]:
     """Play all these games side by side and yield (index of the fixture, outcome) as they end.
 
@@ -69,10 +71,11 @@ def play_games(
         seed: of the sampling of actions; the same fixtures with the same seed end the same way.
         watch: sees every game with its orders before each turn, for replays and tests.
         on_turn: called after each turn of the batch with the number of games still running.
+        place: the opening of policies; scripted agents play their own.
 
     Raises `ValueError` for a map seed that the pool does not have.
     """
-    arena = _Arena(fixtures, config, pool or MapPool(config, sorted({fixture.seed for fixture in fixtures})), seed, watch)
+    arena = _Arena(fixtures, config, pool or MapPool(config, sorted({fixture.seed for fixture in fixtures})), seed, watch, place)
     for i in range(len(fixtures)):
         arena.open(i)
     yield from arena.ended()
@@ -86,8 +89,11 @@ def play_games(
 class _Arena:
     """A batch of games, game i being fixture i."""
 
-    def __init__(self, fixtures: Sequence[Fixture], config: GameConfig, pool: MapPool, seed: int, watch: Watch | None) -> None:
+    def __init__(
+        self, fixtures: Sequence[Fixture], config: GameConfig, pool: MapPool, seed: int, watch: Watch | None, place: Opening
+    ) -> None:
         self.fixtures = fixtures
+        self.place = place
         self.pool = pool
         self.watch = watch
         self.engine = Engine(config, len(fixtures))
@@ -125,7 +131,7 @@ class _Arena:
                 if (i, player) in self.scripts:
                     self._ask_script(i, player)
                 else:
-                    opening(game, self.rules, player, orders)
+                    self.place(game, self.rules, player, orders)
             if self.watch is not None and not game["done"]:
                 self.watch(i, game, orders)
             self.engine.step(i, i + 1)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from training import claims, comparison, published
+from training import claims, comparison, published, sites
 from training.config import PRESETS, TrainConfig
 from training.measured import CURVE, Job, line, run_once, stored
 from training.plots import learning_curves, save_png
@@ -134,6 +134,7 @@ def write_results(runs_dir: Path, out: Path) -> list[Path]:
 EXPERIMENTS: dict[str, tuple[type, Callable[[Any], list[Path]]]] = {
     "magma": (Magma, magma),
     "backbones": (comparison.Backbones, comparison.backbones),
+    "opening": (sites.Opening, sites.opening),
     **{name: (claims.Options, functools.partial(claims.reproduce, name)) for name in claims.NAMES},
     "communication": (claims.Communication, claims.reproduce_communication),
     "mast": (claims.Mast, functools.partial(claims.reproduce, "mast")),

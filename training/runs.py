@@ -49,7 +49,7 @@ def check_options(options: Any, lists: Sequence[str]) -> None:
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{name} is {' '.join(map(str, values))!r}; at least one is needed, each once.")
     for name in ("jobs", "eval_every"):
-        if getattr(options, name) < 1:
+        if getattr(options, name, 1) < 1:
             raise ValueError(f"{name} is {getattr(options, name)}; it must be at least 1.")
 
 
