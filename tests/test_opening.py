@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent.opening import FAR, distance_to, footprint_distance, opening, touching
+from agent.opening import FAR, distance_to, footprint_distance, opening
 from engine.config import CELLS, SIZE, GameConfig
 from engine.state import ORDERS_DTYPE, board, empty_games, empty_orders
 
@@ -235,8 +235,6 @@ def test_distances_are_those_of_their_definition() -> None:
             expected = np.abs(at - (x, y)).sum(1).min() if len(at) else FAR
             assert distance[x * SIZE + y] == expected
             assert footprint_distance(distance, x * SIZE + y) == steps[x, y]
-            beside = (np.maximum(np.abs(at - (x, y)) - 1, 0).sum(1) == 1).sum() if len(at) else 0
-            assert touching(flat, x * SIZE + y, width) == beside
 
 
 PLAN = """
@@ -251,7 +249,16 @@ for game in games:
 with np.load(sys.argv[1]) as boards:
     for name in ("rubble", "ice", "ore", "spawnable"):
         games[name] = boards[name]
-print([int(best_cell(game, GameConfig().rules())) for game in games], best_cell.__class__.__name__)
+cells = []
+for game in games:
+    for number in range(8):
+        cell = int(best_cell(game, GameConfig().rules(), number % 2))
+        game.factory_cell[number], game.factory_owner[number], game.factory_count = cell, number % 2, number + 1
+        for dx in range(-3, 4):
+            for dy in range(-3, 4):
+                game.spawnable[cell + 64 * dx + dy] = 0
+        cells.append(cell)
+print(cells, best_cell.__class__.__name__)
 """
 
 
