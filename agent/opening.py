@@ -1,10 +1,9 @@
-"""The opening: what to bid, and where to place factories.
+"""The opening by rule: what to bid, and where to place factories. For agents that water lichen there is `agent.lichen_opening`.
 
-A factory lives on ice: one that touches ice can be fed by a robot that never moves. So of all cells that are left only those
-nearest to ice are looked at, which almost always touch it. Among them counts what a factory there changes, in the lichen of
-both sides: how near the tiles of ice are that it would dig on, and what it takes of them from other factories, friends and
-enemies; flat ground near it, and ore. What these are worth was learned from games with random openings
-(docs/results/opening.md). All arithmetic is in integers, so compiled and interpreted runs choose the same cell.
+A factory lives on ice: one that touches ice can be fed by a robot that never moves. So touching ice beats everything;
+after it count more ice nearby that no other factory is near to (there are few tiles of it, one heavy digs on each, and water
+is what a farm is short of), ground for lichen (flat, near, and not near another factory), and ore.
+All arithmetic is in integers, so compiled and interpreted runs choose the same cell.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from engine.config import CELLS, SIZE
 from engine.jit import jit
 
 FAR = 2 * SIZE  # farther than any two cells
-NOWHERE = -(2**60)  # a score below all
 
 # in hundredths of a flat tile
-NEAREST = (-850, -950, -210)  # against each step from the first, second and third tile of ice that no other factory is nearer to
-FARTHEST = 12  # steps beyond which a tile of ice counts no less
-ORE, ORE_REACH = -345, 25  # against each step from ore, up to so many
-GROUND_REACH = 5  # a square of ground around the centre
+ICE = 25_000  # against each step from ice; all other terms together span less than that
+NEAR_ICE, NEAR_MOST, NEAR_REACH = 2_000, 4, 5  # for each tile of free ice in such a square around the centre, up to so many
+MORE_ICE, MOST_ICE = 100, 3  # for each further tile of ice that touches the footprint, at most so many
+ORE, ORE_REACH = 80, 25  # against each step from ore, up to so many
+REACHES, SHARES = (3, 5, 8), (5, 3, 2)  # squares of ground around the centre, and tenths that a tile in them counts
 GROUND = tuple(round(100 * math.exp(-rubble / 30)) for rubble in range(101))  # worth of a tile by its rubble
 SHARED, SHARED_REACH = 10, 8  # ground within such a square around another factory is worth a tenth
 
@@ -63,6 +62,23 @@ def footprint_distance(distance, cell):
         for dy in range(-1, 2):
             best = min(best, distance[cell + dx * SIZE + dy])
     return best
+
+
+@jit
+def touching(board, cell, width):
+    """How many of the 12 cells beside the footprint of a factory centred at `cell` are set in `board [CELLS]`."""
+    x, y = cell // SIZE, cell % SIZE
+    count = 0
+    for along in range(-1, 2):
+        if x >= 2 and board[cell - 2 * SIZE + along]:
+            count += 1
+        if x < width - 2 and board[cell + 2 * SIZE + along]:
+            count += 1
+        if y >= 2 and board[cell + along * SIZE - 2]:
+            count += 1
+        if y < width - 2 and board[cell + along * SIZE + 2]:
+            count += 1
+    return count
 
 
 @jit
@@ -113,94 +129,27 @@ def ground_worth(game, width):
 
 
 @jit
-def steps_between(centre, cell):
-    """Steps from a cell to the footprint of a factory centred at `centre`."""
-    dx, dy = abs(centre // SIZE - cell // SIZE), abs(centre % SIZE - cell % SIZE)
-    return max(dx - 1, 0) + max(dy - 1, 0)
-
-
-@jit
-def nearest_ice(steps, rivals, order, found):
-    """Write how far the nearest tiles of ice are that a factory digs on into `found [3]`, at most `FARTHEST` each; returns their worth.
-
-    Its tiles are those that no rival is nearer to: `steps` and `rivals [T] int32` are its and the nearest rival's steps to all
-    tiles, `order [T]` the tiles by its steps.
-    """
-    found[:] = FARTHEST
-    rank = 0
-    for t in order:
-        if rank == len(found) or steps[t] >= FARTHEST:
-            break
-        if steps[t] <= rivals[t]:
-            found[rank] = steps[t]
-            rank += 1
-    worth = 0
-    for rank in range(len(found)):
-        worth += NEAREST[rank] * found[rank]
-    return worth
-
-
-@jit
-def ice_of_factories(game, tiles):
-    """Who digs where: of each factory so far its steps to the tiles of ice `[F, T]`, the nearest other factory's `[F + 1, T]` (last: the
-    nearest of all), the tiles by its steps `[F, T]`, and `nearest_ice` of it: `[F, 3]` and their worth `[F]`."""
-    count = int(game.factory_count)
-    steps = np.full((count, len(tiles)), FAR, np.int32)
-    rivals = np.full((count + 1, len(tiles)), FAR, np.int32)
-    order = np.zeros((count, len(tiles)), np.int64)
-    found = np.zeros((count, len(NEAREST)), np.int64)
-    worth = np.zeros(count, np.int64)
-    for f in range(count):
-        for t in range(len(tiles)):
-            steps[f, t] = steps_between(int(game.factory_cell[f]), tiles[t])
-        order[f] = np.argsort(steps[f], kind="mergesort")
-    for f in range(count + 1):
-        for other in range(count):
-            if other != f:
-                rivals[f] = np.minimum(rivals[f], steps[other])
-    for f in range(count):
-        worth[f] = nearest_ice(steps[f], rivals[f], order[f], found[f])
-    return steps, rivals, order, found, worth
-
-
-@jit
-def site_scores(game, rules, player, slack=0):
-    """The worth `[CELLS] int64` of a new factory of side `player` on each cell; `NOWHERE` where none may stand, and farther from ice
-    than the closest cell by more than `slack` steps."""
+def best_cell(game, rules):
+    """The centre of the best place for a new factory, as a cell; -1 where no cell can take one."""
     width = int(rules.map_size)
-    ice_distance, ore_distance = distance_to(game.ice, width), distance_to(game.ore, width)
+    spawnable, ice = game.spawnable, game.ice
+    ice_distance, ore_distance = distance_to(ice, width), distance_to(game.ore, width)
     ground = corner_sums(ground_worth(game, width), width)
-    tiles = np.flatnonzero(game.ice)
-    steps, rivals, order, _, worth = ice_of_factories(game, tiles)
-    closest = FAR
-    for cell in range(CELLS):
-        if game.spawnable[cell]:
-            closest = min(closest, footprint_distance(ice_distance, cell))
-    scores = np.full(CELLS, NOWHERE, np.int64)
-    own, found = np.zeros(len(tiles), np.int32), np.zeros(len(NEAREST), np.int64)
+    free_ice = corner_sums(ice * (1 - near_factories(game, width, NEAR_REACH)), width)
+    best, best_score = -1, 0
     for x in range(1, width - 1):
         for y in range(1, width - 1):
             cell = x * SIZE + y
-            if not game.spawnable[cell] or footprint_distance(ice_distance, cell) > closest + slack:
+            if not spawnable[cell]:
                 continue
-            for t in range(len(tiles)):
-                own[t] = steps_between(cell, tiles[t])
-            score = nearest_ice(own, rivals[-1], np.argsort(own, kind="mergesort"), found)
-            for f in range(len(worth)):  # what it takes from the others
-                change = nearest_ice(steps[f], np.minimum(rivals[f], own), order[f], found) - worth[f]
-                score += change if game.factory_owner[f] == player else -change
-            score += ORE * min(footprint_distance(ore_distance, cell), ORE_REACH)
-            score += square_sum(ground, x, y, GROUND_REACH, width)
-            scores[cell] = score
-    return scores
-
-
-@jit
-def best_cell(game, rules, player):
-    """The centre of the best place for a new factory of side `player`, as a cell; -1 where no cell can take one."""
-    scores = site_scores(game, rules, player)
-    best = int(np.argmax(scores))
-    return best if scores[best] > NOWHERE else -1
+            score = -ICE * footprint_distance(ice_distance, cell) - ORE * min(footprint_distance(ore_distance, cell), ORE_REACH)
+            score += MORE_ICE * min(MOST_ICE, max(0, touching(ice, cell, width) - 1))
+            score += NEAR_ICE * min(NEAR_MOST, square_sum(free_ice, x, y, NEAR_REACH, width))
+            for i in range(len(REACHES)):
+                score += SHARES[i] * square_sum(ground, x, y, REACHES[i], width) // 10
+            if best < 0 or score > best_score:
+                best, best_score = cell, score
+    return best
 
 
 @jit
@@ -212,13 +161,21 @@ def opening(game, rules, player, orders, bid=0):
     """
     if game.env_steps == 0:
         orders.bid[player] = bid
-        return
-    left = int(game.factories_to_place[player])
-    # the side that places first has the odd turns
-    if game.real_step >= 0 or left <= 0 or game.env_steps % 2 != game.place_first[player]:
-        return
-    cell = best_cell(game, rules, player)
+    elif turn_to_place(game, player):
+        order_factory(game, player, best_cell(game, rules), orders)
+
+
+@jit
+def turn_to_place(game, player):
+    """Whether the side places a factory in this turn; the side that places first has the odd ones."""
+    return game.real_step < 0 and game.factories_to_place[player] > 0 and game.env_steps % 2 == game.place_first[player]
+
+
+@jit
+def order_factory(game, player, cell, orders):
+    """Order a factory on this cell, if it is one, with its share of water and metal."""
     if cell >= 0:
+        left = int(game.factories_to_place[player])
         orders.spawn[player] = cell
         orders.spawn_water[player] = game.team_water[player] // left
         orders.spawn_metal[player] = game.team_metal[player] // left

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from agent.compact import load_play_state, whole
-from agent.opening import opening
+from agent.lichen_opening import opening_of
 from agent.policy import Policy
 from submission.advisers import ADVISERS
 from submission.protocol import FACTION
@@ -79,6 +79,7 @@ class Player:
         self.player = PLAYERS.index(player)
         self.policy, actions, self.greedy = agent or load()
         self.action_rules = actions.rules()
+        self.opening = opening_of(actions)
         self.judge = JudgeGame(env_cfg)
         self.observation = Observation(1, self.policy.sizes["plane_size"], self.policy.sizes.get("advice", 0))
         name = self.policy.config.adviser
@@ -102,7 +103,7 @@ class Player:
         judge.update(obs)
         game, rules = judge.game, judge.rules
         if game.real_step < 0:
-            opening(game, rules, self.player, judge.orders)
+            self.opening(game, rules, self.player, judge.orders)
         elif remaining_overage >= LOW_TIME:
             seen = self.observation
             observe_side(game, rules, self.action_rules, judge.static, self.player, seen)

@@ -10,10 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from agent.opening import FAR, distance_to, footprint_distance, opening
+from agent.lichen_opening import lichen_opening, opening_of
+from agent.opening import FAR, distance_to, footprint_distance, opening, touching
+from agent.policy import Policy, PolicyConfig, policy_sizes
 from engine.config import CELLS, SIZE, GameConfig
+from engine.engine import Engine
+from engine.maps import MapPool
 from engine.state import ORDERS_DTYPE, board, empty_games, empty_orders
+from training.arena import Fixture, play_games
+from training.config import TrainConfig
+from training.evaluate import Agent
+from training.progress import Clock
+from training.train import make_env
+from wrappers.action import ActionConfig
 
 PLAYERS = ("player_0", "player_1")
 ROOT = Path(__file__).parent.parent
@@ -76,7 +87,7 @@ def ice_steps(ice: np.ndarray) -> np.ndarray:
     return steps
 
 
-def play_opening(config: GameConfig, seed: int, bids: tuple[int, int]) -> tuple[list[int], list[int]]:
+def play_opening(config: GameConfig, seed: int, bids: tuple[int, int], place: Any) -> tuple[list[int], list[int]]:
     """Both sides place by rule on an official map, where every order must be carried out as given.
 
     Returns, for each factory, how far it is from ice, and how close ice was at the best spawnable cell.
@@ -89,7 +100,7 @@ def play_opening(config: GameConfig, seed: int, bids: tuple[int, int]) -> tuple[
         games, orders = record(env), empty_orders(1)
         before = orders.copy()
         for player in range(2):
-            opening(games[0], rules, player, orders[0])
+            place(games[0], rules, player, orders[0])
         ours = [player for player in range(2) if orders[0].spawn[player] >= 0]
         assert len(ours) == 1, "exactly one side places in each turn"
         player = ours[0]
@@ -118,13 +129,14 @@ def play_opening(config: GameConfig, seed: int, bids: tuple[int, int]) -> tuple[
     return chosen, offered
 
 
+@pytest.mark.parametrize("place", [opening, lichen_opening], ids=["by ice", "by lichen"])
 @pytest.mark.parametrize("map_size", [48, 64])
-def test_placements_are_legal_and_on_ice(map_size: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_placements_are_legal_and_on_ice(map_size: int, place: Any, capfd: pytest.CaptureFixture[str]) -> None:
     """Twenty official maps; whenever some cell would touch ice, the chosen one does."""
     config = GameConfig.for_map_size(map_size)
     chosen: list[int] = []
     for seed in range(20):
-        steps, offered = play_opening(config, seed, bids=[(0, 0), (0, 7), (11, 3), (50, 0)][seed % 4])
+        steps, offered = play_opening(config, seed, [(0, 0), (0, 7), (11, 3), (50, 0)][seed % 4], place)
         assert [step == 1 for step in steps] == [step == 1 for step in offered], f"map {seed}"
         chosen += steps
     share = np.mean(np.array(chosen) == 1)
@@ -207,19 +219,20 @@ def test_the_bid_is_all_that_is_written_at_first(bid: int) -> None:
     assert same_orders(orders, expected)
 
 
-def test_nothing_is_ordered_where_nothing_can_be() -> None:
+@pytest.mark.parametrize("place", [opening, lichen_opening], ids=["by ice", "by lichen"])
+def test_nothing_is_ordered_where_nothing_can_be(place: Any) -> None:
     """Not in the other side's turn, without factories left, without a free cell, or after the opening."""
     config = GameConfig()
     env = official(config, 0)
     bid_both(env, (0, 0))
     games, orders = record(env), empty_orders(1)
-    opening(games[0], config.rules(), 1, orders[0])
+    place(games[0], config.rules(), 1, orders[0])
     for name, value in [("factories_to_place", 0), ("spawnable", 0), ("real_step", 0)]:
         changed = games.copy()
         changed[name] = value
-        opening(changed[0], config.rules(), 0, orders[0])
+        place(changed[0], config.rules(), 0, orders[0])
     assert same_orders(orders, empty_orders(1))
-    opening(games[0], config.rules(), 0, orders[0])
+    place(games[0], config.rules(), 0, orders[0])
     assert orders[0].spawn[0] >= 0
 
 
@@ -235,12 +248,15 @@ def test_distances_are_those_of_their_definition() -> None:
             expected = np.abs(at - (x, y)).sum(1).min() if len(at) else FAR
             assert distance[x * SIZE + y] == expected
             assert footprint_distance(distance, x * SIZE + y) == steps[x, y]
+            beside = (np.maximum(np.abs(at - (x, y)) - 1, 0).sum(1) == 1).sum() if len(at) else 0
+            assert touching(flat, x * SIZE + y, width) == beside
 
 
 PLAN = """
 import sys
 import numpy as np
-from agent.opening import best_cell
+from importlib import import_module
+module = import_module("agent." + sys.argv[2])
 from engine.config import GameConfig
 from engine.state import empty_games
 games = empty_games(3)
@@ -252,24 +268,25 @@ with np.load(sys.argv[1]) as boards:
 cells = []
 for game in games:
     for number in range(8):
-        cell = int(best_cell(game, GameConfig().rules(), number % 2))
+        cell = int(module.best_cell(game, GameConfig().rules(), *[number % 2] * (sys.argv[2] == "lichen_opening")))
         game.factory_cell[number], game.factory_owner[number], game.factory_count = cell, number % 2, number + 1
         for dx in range(-3, 4):
             for dy in range(-3, 4):
                 game.spawnable[cell + 64 * dx + dy] = 0
         cells.append(cell)
-print(cells, best_cell.__class__.__name__)
+print(cells, module.best_cell.__class__.__name__)
 """
 
 
-def test_the_judge_who_does_not_compile_chooses_the_same_cells(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["opening", "lichen_opening"])
+def test_the_judge_who_does_not_compile_chooses_the_same_cells(module: str, tmp_path: Path) -> None:
     names = ("rubble", "ice", "ore", "spawnable")
     games = [record(official(GameConfig(), seed)) for seed in range(3)]
     boards: dict[str, Any] = {name: np.concatenate([game[name] for game in games]) for name in names}
     np.savez(tmp_path / "boards.npz", **boards)
 
     def plan(**environ: str) -> list[str]:
-        command = [sys.executable, "-c", PLAN, str(tmp_path / "boards.npz")]
+        command = [sys.executable, "-c", PLAN, str(tmp_path / "boards.npz"), module]
         run = subprocess.run(command, cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, check=True)
         assert run.stderr == ""
         return run.stdout.rsplit(maxsplit=1)
@@ -279,3 +296,29 @@ def test_the_judge_who_does_not_compile_chooses_the_same_cells(tmp_path: Path) -
     compiled_cells, compiled_kind = plan()
     assert compiled_kind == "CPUDispatcher"
     assert cells == compiled_cells
+
+
+def test_who_waters_places_by_lichen() -> None:
+    """In training, in the arena and before the judge alike; `tests/test_sites.py` has what it places by."""
+    assert opening_of(ActionConfig.survival()) is opening and opening_of(ActionConfig.full()) is lichen_opening
+    torch.manual_seed(0)
+    sides = [Agent(Policy(PolicyConfig(width=16, channels=4), policy_sizes(a)), a) for a in (ActionConfig.survival(), ActionConfig.full())]
+    config = GameConfig(max_episode_length=1)
+    seen: list[int] = []
+
+    def watch(_: int, game: Any, orders: Any) -> None:
+        if not seen and game["real_step"] == 0:
+            seen.extend(game["factory_cell"][: game["factory_count"]].tolist())
+
+    list(play_games([Fixture(sides[0], sides[1], 3)], config, watch=watch))
+    engine = Engine(config, 1)
+    engine.reset(0, MapPool(config, [3]), 0)
+    game, orders = engine.games[0], engine.orders[0]
+    while game.real_step < 0:
+        opening(game, engine.rules, 0, orders)
+        lichen_opening(game, engine.rules, 1, orders)
+        engine.step()
+    assert seen == game.factory_cell[: game.factory_count].tolist()
+    for side in sides:
+        env = make_env(TrainConfig(actions=side.actions, train_maps=1), 1, policy_sizes(side.actions), 0, Clock())
+        assert env.opening is opening_of(side.actions)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent import opening as rule
+from agent import lichen_opening as rule
+from agent.opening import corner_sums, ground_worth, square_sum
 from engine.config import SIZE, GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
@@ -26,7 +27,7 @@ def opened(seed: int, factories: int | None = None, size: int = 48) -> tuple[Any
     game, orders = engine.games[0], engine.orders[0]
     while game["real_step"] < 0 and (factories is None or game["factory_count"] < factories):
         for player in range(2):
-            rule.opening(game, engine.rules, player, orders)
+            rule.lichen_opening(game, engine.rules, player, orders)
         engine.step()
     return game, engine.rules
 
@@ -67,7 +68,7 @@ def test_features_are_those_of_their_definition(seed: int) -> None:
 
 
 def worth(features: np.ndarray, player: int) -> np.ndarray:
-    """What `agent.opening` thinks of team features: the side's less the enemy's, in its units, a term each."""
+    """What `agent.lichen_opening` thinks of team features: the side's less the enemy's, in its units, a term each."""
     return np.array(sites.IN_USE) * (features[player] - features[1 - player])
 
 
@@ -80,12 +81,12 @@ def test_the_score_of_a_place_is_what_a_factory_there_changes(placed: int, playe
     allowed = np.flatnonzero(scores > rule.NOWHERE)
     assert len(allowed) > 50
     before = worth(team_features(game, rules), player)
-    ground = rule.corner_sums(rule.ground_worth(game, 48), 48)
+    ground = corner_sums(ground_worth(game, 48), 48)
     for cell in np.random.default_rng(0).choice(allowed, 20, replace=False):
         more = game.copy()
         more["factory_cell"][placed], more["factory_owner"][placed], more["factory_count"] = cell, player, placed + 1
         change = (worth(team_features(more, rules), player) - before)[:4].sum()
-        assert scores[cell] == change + rule.square_sum(ground, *divmod(int(cell), SIZE), rule.GROUND_REACH, 48)
+        assert scores[cell] == change + square_sum(ground, *divmod(int(cell), SIZE), rule.GROUND_REACH, 48)
 
 
 def test_of_equal_places_the_one_that_takes_ice_from_the_enemy_is_better() -> None:

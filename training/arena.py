@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from agent.opening import opening
+from agent.lichen_opening import opening_of
 from engine.config import GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
@@ -60,7 +60,7 @@ def play_games(
     seed: int = 0,
     watch: Watch | None = None,
     on_turn: Callable[[int], None] | None = None,
-    place: Opening = opening,
+    place: Opening | None = None,
 ) -> Iterator[tuple[int, Outcome]]:
     """Play all these games side by side and yield (index of the fixture, outcome) as they end.
 
@@ -71,7 +71,7 @@ def play_games(
         seed: of the sampling of actions; the same fixtures with the same seed end the same way.
         watch: sees every game with its orders before each turn, for replays and tests.
         on_turn: called after each turn of the batch with the number of games still running.
-        place: the opening of policies; scripted agents play their own.
+        place: an opening for policies in place of their own.
 
     Raises `ValueError` for a map seed that the pool does not have.
     """
@@ -90,7 +90,7 @@ class _Arena:
     """A batch of games, game i being fixture i."""
 
     def __init__(
-        self, fixtures: Sequence[Fixture], config: GameConfig, pool: MapPool, seed: int, watch: Watch | None, place: Opening
+        self, fixtures: Sequence[Fixture], config: GameConfig, pool: MapPool, seed: int, watch: Watch | None, place: Opening | None
     ) -> None:
         self.fixtures = fixtures
         self.place = place
@@ -127,11 +127,12 @@ class _Arena:
         self.engine.reset(i, self.pool, int(found[0]))
         game, orders = self.games[i], self.orders[i]
         while game["real_step"] < 0 and not game["done"]:
-            for player in range(2):
-                if (i, player) in self.scripts:
-                    self._ask_script(i, player)
+            for player, side in enumerate((self.fixtures[i].left, self.fixtures[i].right)):
+                if isinstance(side, Agent):
+                    place = self.place or opening_of(side.actions)
+                    place(game, self.rules, player, orders)
                 else:
-                    self.place(game, self.rules, player, orders)
+                    self._ask_script(i, player)
             if self.watch is not None and not game["done"]:
                 self.watch(i, game, orders)
             self.engine.step(i, i + 1)

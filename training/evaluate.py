@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from agent.opening import opening
+from agent.lichen_opening import opening_of
 from agent.policy import Policy
 from engine.config import GameConfig
 from engine.maps import MapPool
@@ -22,7 +22,7 @@ from training.config import from_dict
 from wrappers.action import ActionConfig
 from wrappers.observation import Observation, observe
 from wrappers.scripted import Act, ScriptedSide
-from wrappers.vec_env import GameResult, VecEnv
+from wrappers.vec_env import GameResult, Opening, VecEnv
 
 EVALUATION_SEEDS = 1_000_000  # map seeds from here on are never trained on
 
@@ -64,10 +64,11 @@ def evaluate(
     """
     pool = MapPool(config, seeds)
     count = len(pool.seeds)
-    scripts = Scripts(opponent, config, pool.seeds) if isinstance(opponent, Scripted) else None
-    start = scripts.opening if scripts else opening
+    start = opening_of(agent.actions)
+    scripts = Scripts(opponent, config, pool.seeds, start) if isinstance(opponent, Scripted) else None
     sizes = agent.policy.sizes
-    env = VecEnv(config, count, pool, start, actions=agent.actions, shuffle=False, grid=sizes["plane_size"], columns=sizes.get("advice", 0))
+    place = scripts.opening if scripts else start
+    env = VecEnv(config, count, pool, place, actions=agent.actions, shuffle=False, grid=sizes["plane_size"], columns=sizes.get("advice", 0))
     generator = torch.Generator(next(agent.policy.parameters()).device).manual_seed(seed)
     env.reset()
     advice = advice_for(agent.policy, agent.actions, config)
@@ -121,16 +122,17 @@ def agent_player(game: Any) -> Any:
 class Scripts:
     """A scripted opponent in every game of an evaluation, on the side that the agent leaves to it."""
 
-    def __init__(self, opponent: Scripted, config: GameConfig, seeds: np.ndarray) -> None:
+    def __init__(self, opponent: Scripted, config: GameConfig, seeds: np.ndarray, start: Opening) -> None:
+        self.start = start
         self.sides = [ScriptedSide(opponent.make, config) for _ in seeds]
         self.game_of = {int(seed): i for i, seed in enumerate(seeds)}
         self.rules = config.rules()
 
     def opening(self, game: Any, rules: Any, player: int, orders: Any) -> None:
-        """The agent's opening is ours, the opponent's its own."""
+        """The agent's opening is `start`, the opponent's its own."""
         i = self.game_of[int(game["seed"])]
         if player == agent_player(i):
-            opening(game, rules, player, orders)
+            self.start(game, rules, player, orders)
         else:
             self.sides[i].write_orders(game, rules, player, orders)
 

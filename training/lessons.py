@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from agent.opening import opening
+from agent.lichen_opening import opening_of
 from engine.config import GameConfig
 from engine.maps import MapPool
 from training.evaluate import Rival, load_agent
@@ -209,7 +209,7 @@ def _open(
         return
     theirs = teachers[p].open(game, rules) if p in teachers else None
     if theirs is None or not config.teacher_places:
-        opening(game, rules, p, orders)
+        opening_of(config.actions)(game, rules, p, orders)
         return
     for name in _OPENING:
         orders[name][p] = theirs[name][p]

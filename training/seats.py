@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from agent.opening import opening
 from engine.engine import Engine
 from training.arena import select_sides
 from training.config import LeagueConfig
@@ -54,7 +53,7 @@ class Seats:
         self.scripts: dict[int, ScriptedSide] = {}  # game -> the agent
         self.record: dict[int, list[np.ndarray]] = {}  # game -> the policy's (slot, action) [rows, 5] int16 of every turn
         self._views: dict[Any, Observation] = {}
-        env.opening = self.opening
+        self.own_opening, env.opening = env.opening, self.opening
         for game in self.league_games:
             self.draw(int(game))
 
@@ -165,7 +164,7 @@ class Seats:
 
     def _open(self, script: ScriptedSide | None, theirs: int, game: Any, rules: Any, player: int, orders: Any) -> None:
         if script is None or player != theirs:
-            opening(game, rules, player, orders)
+            self.own_opening(game, rules, player, orders)
             return
         try:
             script.write_orders(game, rules, player, orders)
@@ -173,7 +172,7 @@ class Seats:
             warnings.warn(
                 f"A league opponent's opening crashed ({type(error).__name__}: {error}); it places as the policy does.", stacklevel=2
             )
-            opening(game, rules, player, orders)
+            self.own_opening(game, rules, player, orders)
 
     def override(self, games: np.recarray, orders: np.recarray) -> None:
         """The scripted agents' orders of this turn. One that raises has lost, as in a match."""

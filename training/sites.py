@@ -3,7 +3,7 @@
 An agent plays opponents on unseen maps, its factories placed partly at random. How the lichen of both sides is shared at
 the end is then explained by where all factories stand: ridge regression on what `FEATURES` says of the own factories, less
 the same of the enemy's. The share is the credit of the opening as a whole, so a place that takes ice from the
-enemy is paid for it. `agent.opening` has the coefficients as whole numbers, and places by them.
+enemy is paid for it. `agent.lichen_opening` has the coefficients as whole numbers, and places by them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from agent import opening as rule
-from engine.config import GameConfig
+from agent import lichen_opening as rule
+from agent.opening import corner_sums, distance_to, footprint_distance, ground_worth, square_sum
+from engine.config import SIZE, GameConfig
 from submission.opponents import make_act
 from submission.opponents import names as opponent_names
 from training.arena import Fixture, play_games
@@ -33,7 +34,7 @@ MEANING = (
     "a step from ore",
     f"a flat tile in the square of {2 * rule.GROUND_REACH + 1} cells",
 )
-IN_USE = (*rule.NEAREST, rule.ORE, 100)  # by `agent.opening`, in hundredths of a flat tile
+IN_USE = (*rule.NEAREST, rule.ORE, 100)  # by `agent.lichen_opening`, in hundredths of a flat tile
 COLUMNS = (
     "seed",
     "opponent",
@@ -135,8 +136,8 @@ class Explorer:
         self.tastes: dict[tuple[int, int], tuple[float, int, int]] = {}
 
     def __call__(self, game: Any, rules: Any, player: int, orders: Any) -> None:
-        """As `agent.opening.opening`, without a bid."""
-        rule.opening(game, rules, player, orders)
+        """As `agent.lichen_opening`, without a bid."""
+        rule.lichen_opening(game, rules, player, orders)
         if orders["spawn"][player] >= 0 and game["env_steps"] > 0:
             orders["spawn"][player] = self.choose(game, rules, player)
 
@@ -197,14 +198,14 @@ def team_features(game: Any, rules: Any) -> np.ndarray:
     count = int(game["factory_count"])
     tiles = np.flatnonzero(game["ice"])
     _, _, _, ice, _ = rule.ice_of_factories(game, tiles)
-    ore = rule.distance_to(game["ore"], width)
+    ore = distance_to(game["ore"], width)
     features = np.zeros((2, len(FEATURES)))
     for f in range(count):
         cell = int(game["factory_cell"][f])
         alone = without(game, f)  # ground near itself is its own
-        ground = rule.corner_sums(rule.ground_worth(alone, width), width)
-        flat = rule.square_sum(ground, *divmod(cell, rule.SIZE), rule.GROUND_REACH, width) / 100
-        features[game["factory_owner"][f]] += (*ice[f], min(rule.footprint_distance(ore, cell), rule.ORE_REACH), flat)
+        ground = corner_sums(ground_worth(alone, width), width)
+        flat = square_sum(ground, *divmod(cell, SIZE), rule.GROUND_REACH, width) / 100
+        features[game["factory_owner"][f]] += (*ice[f], min(footprint_distance(ore, cell), rule.ORE_REACH), flat)
     return features
 
 
@@ -286,7 +287,7 @@ def report(runs: list[Run], curve: dict[str, list[Any]]) -> Iterator[str]:
         f"`{settings['player']}` played {count} games on {size}x{size} maps at revision {revisions}, its factories partly at random. "
         f"A linear function of where all factories stand explains {found.explained:.0%} of the variance of its share of the lichen, "
         "in games left out of the fit. The first column counts what is added to the share, in thousandths, with its "
-        "standard error; the second the same in hundredths of a flat tile; the third is what `agent/opening.py` places by."
+        "standard error; the second the same in hundredths of a flat tile; the third is what `agent/lichen_opening.py` places by."
     )
     yield ""
     yield "| a factory with | share, thousandths | hundredths of a flat tile | in use |"

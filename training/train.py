@@ -22,7 +22,7 @@ from torch import Tensor
 
 from agent.backbones import Experience
 from agent.batch import Batch
-from agent.opening import opening
+from agent.lichen_opening import opening_of
 from agent.policy import Output, Policy, policy_sizes
 from agent.sparse import Topology
 from engine.maps import MapPool
@@ -299,7 +299,7 @@ def make_env(config: TrainConfig, games: int, sizes: dict[str, Any], seed: int, 
         game,
         games,
         pool,
-        opening,
+        opening_of(config.actions),
         reward=config.reward,
         actions=config.actions,
         seed=seed,
