@@ -17,7 +17,7 @@ import torch
 
 from agent import policy as policy_module
 from agent.heads import FACTORS, LOGITS, Distribution, advised_logits
-from agent.opening import opening
+from agent.lichen_opening import lichen_opening as opening
 from agent.policy import Policy, PolicyConfig, policy_sizes
 from engine.config import GameConfig
 from engine.maps import MapPool
