@@ -20,9 +20,9 @@ from engine.jit import jit
 NOWHERE = -(2**60)  # a score below all
 
 # in hundredths of a flat tile
-NEAREST = (-850, -950, -210)  # against each step from the first, second and third tile of ice that no other factory is nearer to
+NEAREST = (-1100, -1460, -130)  # against each step from the first, second and third tile of ice that no other factory is nearer to
 FARTHEST = 12  # steps beyond which a tile of ice counts no less
-ORE, ORE_REACH = -345, 25  # against each step from ore, up to so many
+ORE, ORE_REACH = -410, 25  # against each step from ore, up to so many
 GROUND_REACH = 5  # a square of ground around the centre
 
 
