@@ -1,9 +1,10 @@
 """The opening of agents that water lichen: it places by what a factory changes in the lichen of both sides.
 
 Only the cells nearest to ice are looked at, which almost always touch it. Among them counts how near the tiles of ice are
-that a factory there would dig on, and what it takes of them from other factories, friends and enemies; flat ground near it;
-and ore. What these are worth was learned from games with random openings (`training.sites`, docs/results/opening.md). All
-arithmetic is in integers, so compiled and interpreted runs choose the same cell.
+that a factory there would dig on, and what it takes of them from other factories, friends and enemies; flat ground near it
+(its own; what others lose is not counted); and ore. What these are worth was learned from games with random openings
+(`training.sites`, docs/results/opening.md). All arithmetic is in integers, so compiled and interpreted runs choose the same
+cell.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from engine.jit import jit
 NOWHERE = -(2**60)  # a score below all
 
 # in hundredths of a flat tile
-NEAREST = (-1100, -1460, -130)  # against each step from the first, second and third tile of ice that no other factory is nearer to
+NEAREST = (-1100, -1460, -130)  # for each step from the first, second and third tile of ice that no other factory is nearer to
 FARTHEST = 12  # steps beyond which a tile of ice counts no less
-ORE, ORE_REACH = -410, 25  # against each step from ore, up to so many
+ORE, ORE_REACH = -410, 25  # for each step from ore, up to so many
 GROUND_REACH = 5  # a square of ground around the centre
 
 
@@ -92,9 +93,10 @@ def site_scores(game, rules, player, slack=0):
     tiles = np.flatnonzero(game.ice)
     steps, rivals, order, _, worth = ice_of_factories(game, tiles)
     closest = FAR
-    for cell in range(CELLS):
-        if game.spawnable[cell]:
-            closest = min(closest, footprint_distance(ice_distance, cell))
+    for x in range(1, width - 1):
+        for y in range(1, width - 1):
+            if game.spawnable[x * SIZE + y]:
+                closest = min(closest, footprint_distance(ice_distance, x * SIZE + y))
     scores = np.full(CELLS, NOWHERE, np.int64)
     own, found = np.zeros(len(tiles), np.int32), np.zeros(len(NEAREST), np.int64)
     for x in range(1, width - 1):

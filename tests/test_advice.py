@@ -17,7 +17,7 @@ import torch
 
 from agent import policy as policy_module
 from agent.heads import FACTORS, LOGITS, Distribution, advised_logits
-from agent.lichen_opening import lichen_opening as opening
+from agent.lichen_opening import lichen_opening
 from agent.policy import Policy, PolicyConfig, policy_sizes
 from engine.config import GameConfig
 from engine.maps import MapPool
@@ -73,7 +73,7 @@ def test_advised_logits_make_the_advised_action_the_likeliest():
 def test_a_policy_that_always_follows_plays_as_the_adviser_does():
     turns = 150
     played = play(LessonConfig(map_size=32, actions=ACTIONS, keep=0.05, max_turns=turns), Lesson(Path("game"), 7), FARMER)
-    env = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), opening, actions=ACTIONS, max_turns=turns, columns=ADVICE)
+    env = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), lichen_opening, actions=ACTIONS, max_turns=turns, columns=ADVICE)
     advice, agent = advice_for(policy(), ACTIONS, CONFIG), policy()
     assert advice is not None
     env.reset()
@@ -104,7 +104,7 @@ def test_evaluation_and_arena_ask_the_adviser_too(opponent: bool):
 
 
 def test_advice_is_asked_once_a_turn_and_forgotten_with_the_game():
-    env = VecEnv(CONFIG, 2, MapPool(CONFIG, range(2)), opening, actions=ACTIONS, max_turns=12, columns=ADVICE)
+    env = VecEnv(CONFIG, 2, MapPool(CONFIG, range(2)), lichen_opening, actions=ACTIONS, max_turns=12, columns=ADVICE)
     advice = advice_for(policy(), ACTIONS, CONFIG)
     assert advice is not None
     env.reset()
@@ -189,11 +189,11 @@ def test_a_league_without_advice_refuses_an_advised_opponent(tmp_path):
 def test_who_has_no_adviser_plays_beside_one_who_has():
     """Of an observation with advice, a policy without an adviser sees the rest."""
     plain_policy = policy(PolicyConfig(width=32, channels=4))
-    env = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), opening, actions=ACTIONS, columns=ADVICE)
+    env = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), lichen_opening, actions=ACTIONS, columns=ADVICE)
     env.reset()
     env.obs.feature[:, ROBOT_WIDTH:] = 1
     wide = plain_policy.act(env.obs, greedy=True)
-    narrow = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), opening, actions=ACTIONS)
+    narrow = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), lichen_opening, actions=ACTIONS)
     narrow.reset()
     assert np.array_equal(wide, plain_policy.act(narrow.obs, greedy=True))
 
@@ -210,7 +210,7 @@ def test_the_judge_hears_what_an_advised_policy_decides_in_training():
     referee = Referee(7, env_settings(32))
     agent = policy(dataclasses.replace(OBEDIENT, advice_gain=2.0))
     players = [entry.Player(name, referee.env_cfg, (agent, ACTIONS, True)) for name in PLAYERS]
-    env = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), opening, actions=ACTIONS, shuffle=False, columns=ADVICE)
+    env = VecEnv(CONFIG, 1, MapPool(CONFIG, [7]), lichen_opening, actions=ACTIONS, shuffle=False, columns=ADVICE)
     advice = advice_for(agent, ACTIONS, CONFIG)
     assert advice is not None
     env.reset()

@@ -19,6 +19,7 @@ from engine.config import CELLS, SIZE, GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
 from engine.state import ORDERS_DTYPE, board, empty_games, empty_orders
+from submission.entry import Player
 from training.arena import Fixture, play_games
 from training.config import TrainConfig
 from training.evaluate import Agent
@@ -322,3 +323,5 @@ def test_who_waters_places_by_lichen() -> None:
     for side in sides:
         env = make_env(TrainConfig(actions=side.actions, train_maps=1), 1, policy_sizes(side.actions), 0, Clock())
         assert env.opening is opening_of(side.actions)
+    assert Player("player_0", config.env_cfg(), (sides[1].policy, sides[1].actions, True)).opening is lichen_opening
+    assert Player("player_1", config.env_cfg(), (sides[0].policy, sides[0].actions, True)).opening is opening

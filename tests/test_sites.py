@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine.engine import Engine
 from engine.maps import MapPool
 from engine.state import board
 from training import sites
+from training.runs import write_atomically
 from training.sites import COLUMNS, FEATURES, Explorer, Opening, fit, opening, ridge, team_features
 
 
@@ -97,7 +99,7 @@ def test_of_equal_places_the_one_that_takes_ice_from_the_enemy_is_better() -> No
     for x, y in ((10, 10), (10, 14), (36, 10), (36, 14)):
         game["ice"][x * SIZE + y] = 1
     game["factory_count"], game["factory_owner"][:2] = 2, (0, 1)
-    game["factory_cell"][:2] = (5 * SIZE + 12, 31 * SIZE + 12)  # four steps from both tiles on their side
+    game["factory_cell"][:2] = (5 * SIZE + 12, 31 * SIZE + 12)  # five steps from both tiles on their side
     beside_friend, beside_enemy = 12 * SIZE + 12, 38 * SIZE + 12
     game["spawnable"][[beside_friend, beside_enemy]] = 1
     scores = rule.site_scores(game, rules, 0, 20)
@@ -163,18 +165,42 @@ def test_explored_openings_differ_and_can_be_had_again() -> None:
     assert len(different) == 6
 
 
-def test_games_are_played_once_and_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = Opening(against=("idle", "itself"), games=4, batch=2, map_size=24, runs=tmp_path / "runs", out=tmp_path)
+def test_games_are_played_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = Opening(against=("idle",), games=20, batch=10, map_size=24, runs=tmp_path / "runs", out=tmp_path)
     with pytest.raises(ValueError, match="There are no games"):
         opening(dataclasses.replace(options, report_only=True))
-    assert opening(options) == [tmp_path / "opening.md"]
-    page = (tmp_path / "opening.md").read_text()
-    assert "--games 4 --against idle itself --map-size 24" in page and page.count("\n| a ") == 1 + len(FEATURES)
-    assert "2 to make" in capsys.readouterr().out
-    opening(options)
-    assert "2 runs: 2 stored, 0 to make" in capsys.readouterr().out
+    for to_make in (2, 0):
+        with pytest.raises(ValueError, match="share of lichen is 100% in all games"):  # idle has none
+            opening(options)
+        assert f"{2 - to_make} stored, {to_make} to make" in capsys.readouterr().out
     with pytest.raises(ValueError, match="other settings .map_size"):
         opening(dataclasses.replace(options, map_size=32))
+    stored = json.loads((tmp_path / "runs/games-000.json").read_text())["curve"]
+    assert stored["seed"] == list(range(sites.FIRST_SEED, sites.FIRST_SEED + 10)) and sorted(set(stored["player"])) == [0, 1]
+    assert min(stored["lichen"]) > 0 and min(stored["own_ice_1"]) >= 1
+
+
+def test_the_page_tells_what_was_found(tmp_path: Path) -> None:
+    options = Opening(runs=tmp_path / "runs", out=tmp_path, report_only=True)
+    weights = np.array([-0.008, -0.006, -0.002, -0.001, 0.004])
+    run = {
+        "settings": {"player": "me", "against": ["raider", "farmer"], "map_size": 48},
+        "revision": "r",
+        "curve": games(400, weights, 0.02),
+    }
+    write_atomically(options.runs / "games-000.json", json.dumps(run))
+    assert opening(options) == [tmp_path / "opening.md"]
+    page = (tmp_path / "opening.md").read_text()
+    assert "--games 400 --player me --against raider farmer --map-size 48" in page and page.count("\n| a ") == 1 + len(FEATURES)
+    told = [float(line.split(" | ")[1].split()[0]) for line in page.splitlines() if line.startswith(("| a step", "| a flat"))]
+    np.testing.assert_allclose(told, 1000 * weights, rtol=0.1, atol=0.5)
+    write_atomically(options.runs / "games-001.json", json.dumps({**run, "settings": {**run["settings"], "map_size": 32}}))
+    with pytest.raises(ValueError, match="different settings"):
+        opening(options)
+    write_atomically(options.runs / "games-001.json", json.dumps({**run, "curve": {k: v[:10] for k, v in run["curve"].items()}}))
+    (options.runs / "games-000.json").unlink()
+    with pytest.raises(ValueError, match="There are 10 games; the fit needs at least 20"):
+        opening(options)
 
 
 @pytest.mark.parametrize(

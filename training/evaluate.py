@@ -22,7 +22,7 @@ from training.config import from_dict
 from wrappers.action import ActionConfig
 from wrappers.observation import Observation, observe
 from wrappers.scripted import Act, ScriptedSide
-from wrappers.vec_env import GameResult, Opening, VecEnv
+from wrappers.vec_env import GameResult, VecEnv
 
 EVALUATION_SEEDS = 1_000_000  # map seeds from here on are never trained on
 
@@ -64,10 +64,18 @@ def evaluate(
     """
     pool = MapPool(config, seeds)
     count = len(pool.seeds)
-    start = opening_of(agent.actions)
-    scripts = Scripts(opponent, config, pool.seeds, start) if isinstance(opponent, Scripted) else None
+    scripts = Scripts(opponent, config, count) if isinstance(opponent, Scripted) else None
+    game_of = {int(map_seed): i for i, map_seed in enumerate(pool.seeds)}
+
+    def place(game: Any, rules: Any, player: int, orders: Any) -> None:
+        i = game_of[int(game["seed"])]
+        side = agent if opponent is None or player == agent_player(i) else opponent
+        if isinstance(side, Agent):
+            opening_of(side.actions)(game, rules, player, orders)
+        elif scripts is not None:
+            scripts.sides[i].write_orders(game, rules, player, orders)
+
     sizes = agent.policy.sizes
-    place = scripts.opening if scripts else start
     env = VecEnv(config, count, pool, place, actions=agent.actions, shuffle=False, grid=sizes["plane_size"], columns=sizes.get("advice", 0))
     generator = torch.Generator(next(agent.policy.parameters()).device).manual_seed(seed)
     env.reset()
@@ -122,19 +130,9 @@ def agent_player(game: Any) -> Any:
 class Scripts:
     """A scripted opponent in every game of an evaluation, on the side that the agent leaves to it."""
 
-    def __init__(self, opponent: Scripted, config: GameConfig, seeds: np.ndarray, start: Opening) -> None:
-        self.start = start
-        self.sides = [ScriptedSide(opponent.make, config) for _ in seeds]
-        self.game_of = {int(seed): i for i, seed in enumerate(seeds)}
+    def __init__(self, opponent: Scripted, config: GameConfig, games: int) -> None:
+        self.sides = [ScriptedSide(opponent.make, config) for _ in range(games)]
         self.rules = config.rules()
-
-    def opening(self, game: Any, rules: Any, player: int, orders: Any) -> None:
-        """The agent's opening is `start`, the opponent's its own."""
-        i = self.game_of[int(game["seed"])]
-        if player == agent_player(i):
-            self.start(game, rules, player, orders)
-        else:
-            self.sides[i].write_orders(game, rules, player, orders)
 
     def order(self, games: np.recarray, orders: np.recarray) -> None:
         """The opponent's orders of this turn in all games."""

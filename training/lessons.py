@@ -144,11 +144,12 @@ def play(config: LessonConfig, lesson: Lesson, teacher: Make, opponent: Make | s
     players = (0, 1) if opponent is None else (lesson.seed % 2,)
     teachers = {p: Teacher(teacher, game_config, p, config.actions.amounts_offered()) for p in players}
     scripted = ScriptedSide(opponent, game_config) if opponent is not None and not isinstance(opponent, str) else None
+    rival = Rival(load_agent(opponent)[0], game_config, [1 - players[0]]) if isinstance(opponent, str) else None
     env = VecEnv(
         game_config,
         1,
         MapPool(game_config, [lesson.seed]),
-        partial(_open, config, teachers, scripted),
+        partial(_open, config, teachers, scripted, rival),
         reward=config.reward,
         actions=config.actions,
         shuffle=False,
@@ -160,7 +161,6 @@ def play(config: LessonConfig, lesson: Lesson, teacher: Make, opponent: Make | s
     student = load_agent(lesson.student)[0] if lesson.student is not None else None
     if student is not None and student.policy.config.adviser is not None:
         raise ValueError(f"The student {lesson.student} has an adviser, and imitation teaches policies without one.")
-    rival = Rival(load_agent(opponent)[0], game_config, [1 - players[0]]) if isinstance(opponent, str) else None
     keeper = Keeper()
     kept: list[np.ndarray] = []
     env.reset()
@@ -201,7 +201,14 @@ def outcome_of(result: GameResult) -> np.ndarray:
 
 
 def _open(
-    config: LessonConfig, teachers: dict[int, Teacher], scripted: ScriptedSide | None, game: Any, rules: Any, p: int, orders: Any
+    config: LessonConfig,
+    teachers: dict[int, Teacher],
+    scripted: ScriptedSide | None,
+    rival: Rival | None,
+    game: Any,
+    rules: Any,
+    p: int,
+    orders: Any,
 ) -> None:
     """The opening of a side: a rival's is its own, the teacher's only if asked for; but every teacher sees it all."""
     if p not in teachers and scripted is not None:
@@ -209,7 +216,8 @@ def _open(
         return
     theirs = teachers[p].open(game, rules) if p in teachers else None
     if theirs is None or not config.teacher_places:
-        opening_of(config.actions)(game, rules, p, orders)
+        actions = rival.agent.actions if rival is not None and p not in teachers else config.actions
+        opening_of(actions)(game, rules, p, orders)
         return
     for name in _OPENING:
         orders[name][p] = theirs[name][p]

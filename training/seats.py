@@ -158,7 +158,7 @@ class Seats:
         return self._views.setdefault((actions, grid), Observation(obs.sides, grid))
 
     def opening(self, game: Any, rules: Any, player: int, orders: Any) -> None:
-        """A scripted agent places its own factories; everybody else does it as the policy does."""
+        """A scripted agent places its own factories; everybody else does it as the policy does, whatever its own actions ask for."""
         i = self.env.restarting
         self._open(self.scripts.get(i), int(self.player[i]), game, rules, player, orders)
 
@@ -250,7 +250,8 @@ class Seats:
             engine.step()
         if engine.games[:1].tobytes() != env.games[i : i + 1].tobytes():
             warnings.warn(
-                f"League opponent {member.name} does not play game {i} again as it did, so its code has changed since the checkpoint; "
+                f"League opponent {member.name} does not play game {i} again as it did, so its code or our opening's has changed "
+                "since the checkpoint; "
                 "it goes on without its memory of this game, and the run is not exactly the one that was interrupted.",
                 stacklevel=2,
             )

@@ -23,7 +23,7 @@ from submission.opponents import make_act
 from submission.opponents import names as opponent_names
 from training.arena import Fixture, play_games
 from training.evaluate import Agent, Scripted, load_agent
-from training.runs import Run, check_options, read_run, revision, run_all, write_atomically
+from training.runs import Run, TrainingError, check_options, read_run, revision, run_all, write_atomically
 
 FIRST_SEED = 4_000_000  # map seeds from here on are neither trained nor evaluated on
 FEATURES = ("ice_1", "ice_2", "ice_3", "ore", "ground")
@@ -143,8 +143,10 @@ class Explorer:
 
     def choose(self, game: Any, rules: Any, player: int) -> int:
         """The cell of the next factory."""
-        drawn = (float(self.rng.choice(TRUST)), int(self.rng.choice(NOISE)), int(self.rng.choice(SLACK)))
-        trust, noise, slack = self.tastes.setdefault((int(game["seed"]), player), drawn)
+        key = int(game["seed"]), player
+        if key not in self.tastes:
+            self.tastes[key] = float(self.rng.choice(TRUST)), int(self.rng.choice(NOISE)), int(self.rng.choice(SLACK))
+        trust, noise, slack = self.tastes[key]
         scores = rule.site_scores(game, rules, player, slack)
         cells = np.flatnonzero(scores > rule.NOWHERE)
         return int(cells[(trust * scores[cells] + noise * self.rng.gumbel(size=len(cells))).argmax()])
@@ -172,6 +174,9 @@ def play_batch(batch: Batch, show: bool = False) -> Run:
 
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for i, outcome in sorted(play_games(fixtures, config, seed=batch.number, watch=watch, place=Explorer(batch.number))):
+        broken = [error for error in outcome.errors if error not in (None, "lost all factories")]
+        if broken:
+            raise TrainingError(f"The game on map seed {seeds[i]:,} was broken off: a side {broken[0]}.")
         me = players[i]
         values = (
             seeds[i],
@@ -222,12 +227,18 @@ def without(game: Any, f: int) -> Any:
 # ---------------------------------------------------------------------------------------------------------- the results
 
 
+def plain(value: Any) -> str:
+    """An option's value as it is given."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 class Fit(NamedTuple):
     """Ridge regression of the share of lichen."""
 
     weights: np.ndarray  # [FEATURES] share a unit of each feature
     errors: np.ndarray  # [FEATURES] their standard errors, by resampling games
-    explained: float  # share of the variance that it explains on games left out of the fit
+    ratios: np.ndarray  # [2, FEATURES] the 5th and the 95th percentile of the weights in flat tiles
+    explained: float  # share of the variance that who the opponent is leaves and the features explain, on games left out of the fit
 
 
 def shares(curve: dict[str, list[Any]]) -> np.ndarray:
@@ -237,22 +248,34 @@ def shares(curve: dict[str, list[Any]]) -> np.ndarray:
 
 
 def fit(curve: dict[str, list[Any]]) -> Fit:
-    """Explain the shares of these games by the features of both sides' factories and by who the opponent is."""
+    """Explain the shares of these games by the features of both sides' factories and by who the opponent is.
+
+    Raises `ValueError` for fewer than two games a fold, and if the share is the same in all.
+    """
+    if len(curve["seed"]) < 2 * FOLDS:
+        raise ValueError(f"There are {len(curve['seed'])} games; the fit needs at least {2 * FOLDS}.")
     difference = [np.array(curve[f"own_{name}"], float) - np.array(curve[f"enemy_{name}"], float) for name in FEATURES]
     against = [np.array([name == other for name in curve["opponent"]], float) for other in sorted(set(curve["opponent"]))]
     x, y = np.stack(difference + against, 1), shares(curve)
+    if y.std() == 0:
+        raise ValueError(f"The share of lichen is {y[0]:.0%} in all games, so there is nothing to explain; play stronger opponents.")
     rng = np.random.default_rng(0)
     fold = rng.permutation(len(y)) % FOLDS
-    guess = np.zeros(len(y))
-    for k in range(FOLDS):
-        seen, left = fold != k, fold == k
-        weights, mean, level = ridge(x[seen], y[seen])
-        guess[left] = (x[left] - mean) @ weights + level
-    again = [ridge(x[drawn], y[drawn])[0] for drawn in (rng.integers(0, len(y), len(y)) for _ in range(RESAMPLES))]
+    missed = []  # mean squared errors: with the features, and without
+    for columns in (x, x[:, len(FEATURES) :]):
+        guess = np.zeros(len(y))
+        for k in range(FOLDS):
+            seen, left = fold != k, fold == k
+            weights, mean, level = ridge(columns[seen], y[seen])
+            guess[left] = (columns[left] - mean) @ weights + level
+        missed.append(((y - guess) ** 2).mean())
+    again = np.array([ridge(x[drawn], y[drawn])[0] for drawn in (rng.integers(0, len(y), len(y)) for _ in range(RESAMPLES))])
+    again = again[:, : len(FEATURES)]
     return Fit(
         weights=ridge(x, y)[0][: len(FEATURES)],
-        errors=np.std(again, axis=0)[: len(FEATURES)],
-        explained=float(1 - ((y - guess) ** 2).mean() / y.var()),
+        errors=again.std(axis=0),
+        ratios=np.percentile(again / again[:, -1:], (5, 95), axis=0),
+        explained=float(1 - missed[0] / missed[1]),
     )
 
 
@@ -268,6 +291,10 @@ def write_results(options: Opening) -> list[Path]:
     runs = [read_run(path, COLUMNS) for path in sorted(options.runs.glob("games-*.json"))]
     if not runs:
         raise ValueError(f"There are no games in {options.runs}; play some first.")
+    if any(run["settings"] != runs[0]["settings"] for run in runs):
+        raise ValueError(
+            f"The games in {options.runs} were played with different settings; delete some, or give another folder with --runs."
+        )
     curve = {name: [value for run in runs for value in run["curve"][name]] for name in COLUMNS}
     write_atomically(options.out / "opening.md", "\n".join(report(runs, curve)) + "\n")
     return [options.out / "opening.md"]
@@ -277,23 +304,26 @@ def report(runs: list[Run], curve: dict[str, list[Any]]) -> Iterator[str]:
     """The page, line by line."""
     found, settings = fit(curve), runs[0]["settings"]
     count, size = len(curve["seed"]), settings["map_size"]
+    options = " ".join(f"--{name.replace('_', '-')} {plain(value)}" for name, value in {"games": count, **settings}.items())
     revisions = ", ".join(sorted({run["revision"] for run in runs}))
     unit = found.weights[-1] / 100  # a hundredth of a flat tile
     yield "# What the place of a factory is worth"
     yield ""
-    yield f"```\npython main.py reproduce opening --games {count} --against {' '.join(settings['against'])} --map-size {size}\n```"
+    yield f"```\npython main.py reproduce opening {options}\n```"
     yield ""
     yield (
         f"`{settings['player']}` played {count} games on {size}x{size} maps at revision {revisions}, its factories partly at random. "
-        f"A linear function of where all factories stand explains {found.explained:.0%} of the variance of its share of the lichen, "
-        "in games left out of the fit. The first column counts what is added to the share, in thousandths, with its "
-        "standard error; the second the same in hundredths of a flat tile; the third is what `agent/lichen_opening.py` places by."
+        f"Of the variance of its share of the lichen that the opponent leaves, a linear function of where all factories stand explains "
+        f"{found.explained:.0%}, in games left out of the fit. The first column counts what is added to the share, in thousandths, with "
+        "its standard error; the second the same in hundredths of a flat tile, with the 5th and the 95th percentile; the third is what "
+        "`agent/lichen_opening.py` places by."
     )
     yield ""
     yield "| a factory with | share, thousandths | hundredths of a flat tile | in use |"
     yield "|---|---:|---:|---:|"
-    for meaning, weight, error, used in zip(MEANING, found.weights, found.errors, IN_USE):
-        yield f"| {meaning} | {1000 * weight:+.2f} ± {1000 * error:.2f} | {weight / unit:+,.0f} | {used:+,} |"
+    for meaning, weight, error, (low, high), used in zip(MEANING, found.weights, found.errors, found.ratios.T, IN_USE):
+        ratio = f"{weight / unit:+,.0f} ({100 * low:+,.0f} to {100 * high:+,.0f})" if unit > 0 else "flat ground is worth nothing"
+        yield f"| {meaning} | {1000 * weight:+.2f} ± {1000 * error:.2f} | {ratio} | {used:+,} |"
     yield ""
     yield (
         f"Steps to ice count up to {rule.FARTHEST}, those to ore up to {rule.ORE_REACH}. Ground with rubble is `exp(-rubble / 30)` of a "
