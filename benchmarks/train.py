@@ -9,7 +9,9 @@ are compared. An environment step is one turn of one game, both sides deciding; 
 The ceiling, as measured: with four passes of four minibatches (the demo preset) ours is 4.3 times as fast as its peer (1,618 against 373
 environment steps/s at 13 entities a step, one thread, nothing else on the machine). What holds it there is PPO itself: of our time
 the update takes 75 %, acting 17 %, observation and masks 4 % and the engine 1 %. A free engine would change nothing; with a free update
-it would be 17 times the peer, so 20 times needs acting to be cheaper as well. Nor is the peer held by its engine, which takes 22 %
+it would be 17 times the peer. The matrix products alone are 15.9 MFLOP an environment step (`torch.utils.flop_counter`); at the 54 to 100
+GFLOP/s that they run at on such a core that is 3,400 to 6,300 environment steps/s, 9 to 17 times the peer. So 20 times on one
+thread is out of reach of this network with these passes. Nor is the peer held by its engine, which takes 22 %
 of its time at this load: with the few robots of the survival skill an official turn costs under 1 ms (`benchmarks.engine` has
 the loads at which it costs much more).
 """
