@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from agent.backbones.communication import CommunicationConfig
+from agent.extractor import HybridExtractor
 from agent.heads import FACTORS, LOGITS, Distribution, unpack_mask
+from agent.layers import tanh
 from agent.opening import opening
 from agent.policy import Policy, PolicyConfig, policy_sizes
 from engine.config import GameConfig
@@ -138,6 +140,26 @@ def test_mask_bits_unpack_in_order():
     assert bits[0].nonzero().flatten().tolist() == [0]
     assert bits[1].nonzero().flatten().tolist() == [TRANSFER_BIT]
     assert bits[2].all()
+
+
+def test_tanh_and_its_gradient_are_those_of_the_function():
+    x = torch.linspace(-12, 12, 10_001, requires_grad=True)
+    exact = x.detach().double().tanh()
+    y = tanh(x)
+    assert (y - exact).abs().max() < 3e-7
+    (slope,) = torch.autograd.grad(y.sum(), x)
+    assert (slope - (1 - exact.square())).abs().max() < 6e-7
+    assert tanh(torch.tensor([-math.inf, 0.0, math.inf])).tolist() == [-1, 0, 1]
+
+
+def test_the_map_is_arranged_in_patches_of_patches():
+    channels, size = 3, 8
+    extractor = HybridExtractor(channels, size, 1, 4, 4, 8, 2)
+    planes = torch.rand(2, channels, size, size)
+    found = extractor.arrange(planes).view(2, 4, 4, 4, channels)  # side, large patch, small patch in it, cell in that, channel
+    for side, x, y, channel in itertools.product(range(2), range(size), range(size), range(channels)):
+        large, small, cell = x // 4 * 2 + y // 4, x // 2 % 2 * 2 + y // 2 % 2, x % 2 * 2 + y % 2
+        assert found[side, large, small, cell, channel] == planes[side, channel, x, y]
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from torch import Tensor
 from agent.backbones import Backbone, Entities, Experience, linear_flops
 from agent.backbones.adaps_cluster import FEW, Transitions, find_clusters, learn_identities, nearest, neuron_masks
 from agent.backbones.grouped import GroupedLinear, NeuronGate, grouped_stats
+from agent.layers import tanh
 
 SHARING = ("adaps", "full", "full_id", "none", "selective")
 KEYS = ("kind_group", "slot")
@@ -150,7 +151,7 @@ class AdapsBackbone(Backbone):
         if self.config.sharing == "full_id":
             feature = torch.cat([feature, F.one_hot(key, self.config.keys()).to(feature.dtype)], 1)
         for number, layer in enumerate(self.layers):
-            feature = layer(feature, net).tanh()
+            feature = tanh(layer(feature, net))
             if len(self.gates):
                 feature = self.gates[number](feature, cluster)
         return feature, {}

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agent.backbones import Backbone, Entities, Experience, linear_flops, linear_stats
-from agent.layers import linear
+from agent.layers import linear, tanh
 from agent.sparse import MaskedLinear, Rules, Topology
 
 AGENTS = ("groups", "slots")
@@ -200,12 +200,12 @@ class BUNBackbone(Backbone):
             joined = gathered(feature, place, nobody, False)[:-1]
         x = joined.view(entities.sides, seats, -1)
         for layer in self.team[:-1]:
-            x = layer(x).tanh()
+            x = tanh(layer(x))
         out = self.team[-1](x).flatten(0, 1)
         out = torch.cat([out, out.new_zeros(1, out.shape[1])])[place]
         if self.shared is not None:
             out = out + self.shared(feature)
-        return out.tanh(), {}
+        return tanh(out), {}
 
     def after_backward(self) -> None:
         self.topology.after_backward()

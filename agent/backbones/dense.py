@@ -9,7 +9,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from agent.backbones import Backbone, Entities
-from agent.layers import linear
+from agent.layers import linear, tanh
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,5 @@ class DenseBackbone(Backbone):
     def forward(self, feature: Tensor, entities: Entities, stored: Optional[Dict[str, Tensor]] = None) -> Tuple[Tensor, Dict[str, Tensor]]:
         """[M, H] -> [M, H], and no fields."""
         for layer in self.layers:
-            feature = layer(feature).tanh()
+            feature = tanh(layer(feature))
         return feature, {}

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agent.backbones import Backbone, Entities, Experience, linear_stats
-from agent.layers import linear
+from agent.layers import linear, tanh
 from agent.policy import BACKBONES
 from training.advantages import gae, normalize
 from training.loss import ppo_loss
@@ -127,7 +127,7 @@ class TaskPolicy(nn.Module):
     def forward(self, feature: Tensor, mask: Tensor, stored: dict[str, Tensor] | None = None) -> Output:
         """`feature [M, D]`, `mask [M, A]`; `stored` as for a backbone."""
         entities = self.entities(len(feature) // len(self.kinds))
-        entered = F.pad(feature, (0, self.fill)) if self.enter is None else self.enter(feature).tanh()
+        entered = F.pad(feature, (0, self.fill)) if self.enter is None else tanh(self.enter(feature))
         hidden, fields = self.backbone(entered, entities, stored)
         return Output(self.actor(hidden).masked_fill(~mask, -torch.inf), self.critic(hidden)[:, 0], fields)
 
