@@ -89,11 +89,12 @@ def test_evaluation_does_not_change_training(tmp_path):
 
 
 def test_resuming_equals_not_stopping(tmp_path):
-    train(SMALL, tmp_path / "whole")
-    train(dataclasses.replace(SMALL, env_steps=64), tmp_path / "parts")
+    config = dataclasses.replace(SMALL, ppo=dataclasses.replace(SMALL.ppo, anneal_learning_rate=False))  # which env_steps would decide
+    train(config, tmp_path / "whole")
+    train(dataclasses.replace(config, env_steps=64), tmp_path / "parts")
     folder, stored = run_to_resume(tmp_path / "parts")
-    assert folder == tmp_path / "parts" and stored == dataclasses.replace(SMALL, env_steps=64)
-    train(SMALL, folder, resume=True)
+    assert folder == tmp_path / "parts" and stored == dataclasses.replace(config, env_steps=64)
+    train(config, folder, resume=True)
     whole, parts = (checkpoint.load(tmp_path / name, which="latest") for name in ("whole", "parts"))
     assert whole.step == parts.step == SMALL.env_steps
     for name, tensor in whole.policy_state.items():

@@ -38,8 +38,8 @@ def adapted(learning_rate: float, desired_kl: float, approx_kl: float) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, ppo: PPOConfig, progress: float) -> None:
-    """Before an iteration: lowered linearly to 0 with `anneal_learning_rate`, else as it is."""
-    if ppo.anneal_learning_rate:
+    """Before an iteration: lowered linearly to 0 with `anneal_learning_rate`, else, or with `desired_kl`, as it is."""
+    if ppo.anneal_learning_rate and ppo.desired_kl is None:
         for group in optimizer.param_groups:
             group["lr"] = ppo.learning_rate * (1.0 - progress)
 
