@@ -2,18 +2,10 @@
 
 Ours is `Trainer` with the demo preset, past the first learning, so that robots live and games are long. Its peer is
 sb3-contrib's `MaskablePPO` with a policy for whole teams, on the official engine through the same wrappers
-(`benchmarks.official_games`), with the same games, turns a rollout, minibatches and epochs; its games begin where our
-trained policy has played them for a while. Both run in this process on one thread and take turns, round by round; the medians
-are compared. An environment step is one turn of one game, both sides deciding; an entity step is one decision of one row.
-
-The ceiling, as measured: with four passes of four minibatches (the demo preset) ours is 4.3 times as fast as its peer (1,618 against 373
-environment steps/s at 13 entities a step, one thread, nothing else on the machine). What holds it there is PPO itself: of our time
-the update takes 75 %, acting 17 %, observation and masks 4 % and the engine 1 %. A free engine would change nothing; with a free update
-it would be 17 times the peer. The matrix products alone are 15.9 MFLOP an environment step (`torch.utils.flop_counter`); at the 54 to 100
-GFLOP/s that they run at on such a core that is 3,400 to 6,300 environment steps/s, 9 to 17 times the peer. So 20 times on one
-thread is out of reach of this network with these passes. Nor is the peer held by its engine, which takes 22 %
-of its time at this load: with the few robots of the survival skill an official turn costs under 1 ms (`benchmarks.engine` has
-the loads at which it costs much more).
+(`benchmarks.official_games`), with as many games and turns a rollout; its games begin where our trained policy has played
+them for a while. It is measured twice: as it comes, with its own 10 passes and minibatches of 64, and with our passes, minibatches
+and rates. All run in this process on one thread and take turns, round by round; the medians are compared. An
+environment step is one turn of one game, both sides deciding; an entity step is one decision of one row.
 """
 
 from __future__ import annotations
@@ -50,6 +42,7 @@ PARTS = {
     "update": ("update",),
 }
 PEER_PARTS = {"engine": ("engine", "reset"), "observation and masks": ("record", "observation"), "update": ("update",)}
+PEERS = {"peer_": False, "tuned_peer_": True}  # beginning of its keys, and whether it has our settings
 
 
 @dataclass
@@ -118,8 +111,11 @@ def make_ours(config: TrainConfig, warm_up: int) -> tuple[Contestant, Trainer]:
     return Contestant(iterate, clock), trainer
 
 
-def make_peer(config: TrainConfig, trainer: Trainer, turns: int) -> Contestant:
-    """`MaskablePPO` on the official engine, its games begun by the policy of `trainer`, which plays their first `turns` turns."""
+def make_peer(config: TrainConfig, trainer: Trainer, turns: int, tuned: bool) -> Contestant:
+    """`MaskablePPO` on the official engine, as it comes or `tuned` like ours.
+
+    Its games are begun by the policy of `trainer`, which plays their first `turns` turns.
+    """
     from sb3_contrib import MaskablePPO
 
     clock, ppo = Clock(), config.ppo
@@ -130,21 +126,19 @@ def make_peer(config: TrainConfig, trainer: Trainer, turns: int) -> Contestant:
     padded: Any = env.padded
     padded.games = official
     size = ppo.num_games * ppo.rollout_steps
-    model = MaskablePPO(
-        "MultiInputPolicy",
-        env,
-        n_steps=ppo.rollout_steps,
-        batch_size=2 * size // ppo.minibatches,
-        n_epochs=ppo.epochs,
-        learning_rate=ppo.learning_rate,
-        gamma=ppo.gamma,
-        gae_lambda=ppo.gae_lambda,
-        clip_range=ppo.clip_coef,
-        ent_coef=ppo.ent_coef,
-        max_grad_norm=ppo.max_grad_norm,
-        seed=config.seed,
-        device="cpu",
-    )
+    settings: dict[str, Any] = {}
+    if tuned:
+        settings = {
+            "batch_size": 2 * size // ppo.minibatches,
+            "n_epochs": ppo.epochs,
+            "learning_rate": ppo.learning_rate,
+            "gamma": ppo.gamma,
+            "gae_lambda": ppo.gae_lambda,
+            "clip_range": ppo.clip_coef,
+            "ent_coef": ppo.ent_coef,
+            "max_grad_norm": ppo.max_grad_norm,
+        }
+    model = MaskablePPO("MultiInputPolicy", env, n_steps=ppo.rollout_steps, seed=config.seed, device="cpu", **settings)
     update = model.train
 
     def timed_update() -> None:
@@ -182,37 +176,40 @@ def bench_train(
     warm_up: int = WARM_UP,
     head_start: int = HEAD_START,
 ) -> dict[str, Any]:
-    """Train both for about `seconds` each, in turns.
+    """Train all three for about `seconds` each, in turns.
 
-    Returns `env_steps_per_s`, `entity_steps_per_s`, `peer_env_steps_per_s`, `peer_entity_steps_per_s`, `ratio` (by the wall clock;
-    the median of the rounds' ratios), `ratio_cpu` (by processor time), `entities_per_env_step` and
-    `peer_entities_per_env_step`, `split` and `peer_split` (shares of time), `rollout_bytes`, `rollout` (see `rollout_memory`), `load`.
+    Returns `env_steps_per_s`, `entity_steps_per_s`, `ratio` to the peer as it comes (by the wall clock; the median of the rounds'
+    ratios), `ratio_cpu` (by processor time), `split` (shares of time), `entities_per_env_step`, `rollout_bytes`, `rollout` (see
+    `rollout_memory`), `threads`, `load`; the speeds, split and entities of the peer begin with `peer_`; all that of the peer
+    with our settings, with its `ratio`, begins with `tuned_peer_`.
     """
     config = dataclasses.replace(config, device="cpu", threads=1)
     ours, trainer = make_ours(config, warm_up)
-    peer = make_peer(config, trainer, head_start)
+    peers = {prefix: make_peer(config, trainer, head_start, tuned) for prefix, tuned in PEERS.items()}
     for _ in range(rounds):
-        ours.play(seconds / rounds)
-        peer.play(seconds / rounds)
+        for contestant in (ours, *peers.values()):
+            contestant.play(seconds / rounds)
 
-    def ratio(clock: str) -> float:
+    def ratio(peer: Contestant, clock: str) -> float:
         pairs = zip(ours.rounds.env_steps, getattr(ours.rounds, clock), peer.rounds.env_steps, getattr(peer.rounds, clock))
         return statistics.median((n / t) / (peer_n / peer_t) for n, t, peer_n, peer_t in pairs)
 
+    found: dict[str, Any] = {}
+    for prefix, contestant, parts in (("", ours, PARTS), *((prefix, peer, PEER_PARTS) for prefix, peer in peers.items())):
+        done = contestant.rounds
+        found[f"{prefix}env_steps_per_s"] = done.speed()
+        found[f"{prefix}entity_steps_per_s"] = done.speed("entity_steps")
+        found[f"{prefix}env_steps_per_cpu_s"] = done.speed("env_steps", "cpu")
+        found[f"{prefix}entities_per_env_step"] = sum(done.entity_steps) / sum(done.env_steps)
+        found[f"{prefix}split"] = contestant.split(parts)
+    stock, tuned_peer = peers.values()
     memory = rollout_memory(trainer.rollout)
     return {
-        "env_steps_per_s": ours.rounds.speed(),
-        "entity_steps_per_s": ours.rounds.speed("entity_steps"),
-        "peer_env_steps_per_s": peer.rounds.speed(),
-        "peer_entity_steps_per_s": peer.rounds.speed("entity_steps"),
-        "ratio": ratio("wall"),
-        "ratio_cpu": ratio("cpu"),
-        "env_steps_per_cpu_s": ours.rounds.speed("env_steps", "cpu"),
-        "peer_env_steps_per_cpu_s": peer.rounds.speed("env_steps", "cpu"),
-        "entities_per_env_step": sum(ours.rounds.entity_steps) / sum(ours.rounds.env_steps),
-        "peer_entities_per_env_step": sum(peer.rounds.entity_steps) / sum(peer.rounds.env_steps),
-        "split": ours.split(PARTS),
-        "peer_split": peer.split(PEER_PARTS),
+        **found,
+        "ratio": ratio(stock, "wall"),
+        "ratio_cpu": ratio(stock, "cpu"),
+        "tuned_peer_ratio": ratio(tuned_peer, "wall"),
+        "tuned_peer_ratio_cpu": ratio(tuned_peer, "cpu"),
         "rollout_bytes": memory["bytes"],
         "rollout": memory,
         "threads": torch.get_num_threads(),
@@ -223,13 +220,15 @@ def bench_train(
 def main(seconds: float = 10.0, **options: Any) -> dict[str, Any]:
     """Measure, print, and return the numbers (see `bench_train`)."""
     found = bench_train(seconds, **options)
-    print("Training on 48 x 48, demo preset, one thread each; medians of rounds in which both trained in turn.")
-    print(f"{'':42s} {'env steps/s':>12s} {'entity steps/s':>15s} {'entities a step':>16s}")
-    for name, key in (("ours", ""), ("MaskablePPO on the official engine", "peer_")):
+    print("Training on 48 x 48, demo preset, one thread each; medians of rounds in which all trained in turn.")
+    print("The peer is MaskablePPO on the official engine, as it comes, and with our passes, minibatches and rates.")
+    print(f"{'':26s} {'env steps/s':>12s} {'entity steps/s':>15s} {'entities a step':>16s} {'ours is':>8s}")
+    for name, key, ratio in (("ours", "", ""), ("peer", "peer_", "ratio"), ("peer with our settings", "tuned_peer_", "tuned_peer_ratio")):
         speed, entity, entities = (found[key + what] for what in ("env_steps_per_s", "entity_steps_per_s", "entities_per_env_step"))
-        print(f"{name:42s} {speed:12,.0f} {entity:15,.0f} {entities:16.1f}")
-    print(f"ratio {found['ratio']:.1f} by the wall clock, {found['ratio_cpu']:.1f} by processor time; load average {found['load']:.1f}")
-    for name, key in (("ours", "split"), ("peer", "peer_split")):
+        times = f"{found[ratio]:7.1f}x" if ratio else ""
+        print(f"{name:26s} {speed:12,.0f} {entity:15,.0f} {entities:16.1f} {times:>8s}")
+    print(f"by processor time {found['ratio_cpu']:.1f}x and {found['tuned_peer_ratio_cpu']:.1f}x; load average {found['load']:.1f}")
+    for name, key in (("ours", "split"), ("peer", "peer_split"), ("peer with our settings", "tuned_peer_split")):
         print(f"time, {name}: " + ", ".join(f"{part} {share:.0%}" for part, share in found[key].items()))
     memory = found["rollout"]
     print(

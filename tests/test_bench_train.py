@@ -52,14 +52,14 @@ def test_the_official_games_are_those_of_the_engine() -> None:
 
 def test_the_benchmark_reports_what_it_promises(tmp_path, capsys) -> None:
     found = main(0.2, config=SMALL, rounds=2, warm_up=16, head_start=3)
-    for name in ("env_steps_per_s", "entity_steps_per_s", "peer_env_steps_per_s", "ratio", "rollout_bytes"):
+    for name in ("env_steps_per_s", "entity_steps_per_s", "peer_env_steps_per_s", "ratio", "tuned_peer_ratio", "rollout_bytes"):
         assert found[name] > 0
     assert found["entity_steps_per_s"] > 2 * found["env_steps_per_s"]  # each side has a factory at least
-    for split in (found["split"], found["peer_split"]):
+    for split in (found["split"], found["peer_split"], found["tuned_peer_split"]):
         assert sum(split.values()) == pytest.approx(1.0) and min(split.values()) >= 0
     assert set(found["split"]) == {*PARTS, "rest"} and all(found["split"][part] > 0 for part in PARTS)
     printed = capsys.readouterr().out
-    assert f"ratio {found['ratio']:.1f} by the wall clock" in printed and "MB" in printed
+    assert f"{found['ratio']:.1f}x\n" in printed and f"{found['tuned_peer_ratio']:.1f}x\n" in printed and "MB" in printed
 
 
 def test_a_round_counts_steps_time_and_sections() -> None:

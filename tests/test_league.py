@@ -35,6 +35,7 @@ SMALL = TrainConfig(
     eval_maps=1,
     checkpoint_every=64,
     max_turns=20,
+    stagger=False,
     device="cpu",
     ppo=PPOConfig(num_games=4, rollout_steps=8, epochs=2, minibatches=2, anneal_learning_rate=False),
     league=LeagueConfig(share=0.75, scripted=("miner", "farmer"), max_steps=96, pool=8, match_games=2),

@@ -228,7 +228,7 @@ def test_an_agent_that_builds_nothing_loses_to_the_miner_from_either_side():
 
 
 def test_cut_values_are_those_of_the_same_entities_in_the_final_states():
-    trainer = Trainer(dataclasses.replace(SMALL, max_turns=8))
+    trainer = Trainer(dataclasses.replace(SMALL, max_turns=8, stagger=False))
     seen = {}
     reset_done = trainer.env.reset_done
 

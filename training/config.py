@@ -22,13 +22,13 @@ from wrappers.rewards import RewardConfig
 class PPOConfig:
     """Trajectory-separated maskable PPO."""
 
-    num_games: int = 16
+    num_games: int = 32
     """Games played side by side, on each rank of torchrun."""
     rollout_steps: int = 16
     """Turns a rollout; small rollouts learn from fewer samples (docs/results)."""
     epochs: int = 1
-    """Passes over a rollout; one with large steps learns as much a step as four with small ones (docs/results/survival.md)."""
-    minibatches: int = 8
+    """Passes over a rollout; one with large steps can teach as much as four with small ones (docs/results/survival.md)."""
+    minibatches: int = 12
     """Parts that a pass is cut into, by (turn, game)."""
     learning_rate: float = 3e-3
     anneal_learning_rate: bool = True
@@ -208,7 +208,7 @@ class TrainConfig:
     """12 to 64; 48 plays 2-5 factories a side, 64 plays 4-10."""
     max_turns: int | None = None
     """Cut training games off after so many turns (default: play them to turn 1000); the value of the cut state is bootstrapped."""
-    stagger: bool = False
+    stagger: bool = True
     """Cut the first games off at evenly spread turns, so that a rollout shows all parts of the game, not one turn of each.
     Q-learning always does."""
     train_maps: int = 256
@@ -289,6 +289,7 @@ class TrainConfig:
 PRESETS: dict[str, TrainConfig] = {
     "demo": TrainConfig(),
     "paper": TrainConfig(
+        stagger=False,
         ppo=PPOConfig(
             num_games=4,
             rollout_steps=1024,
@@ -303,7 +304,6 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "full": TrainConfig(
         env_steps=256_000,
-        stagger=True,
         eval_every=128_000,
         actions=ActionConfig.full(
             transfer=("ice", "ore"),
@@ -329,11 +329,10 @@ PRESETS: dict[str, TrainConfig] = {
             heavy_built=30.0,
             factory_lost=-20.0,
         ),
-        ppo=PPOConfig(epochs=2, minibatches=4, learning_rate=1e-3, anneal_learning_rate=False),
+        ppo=PPOConfig(num_games=16, epochs=2, minibatches=4, learning_rate=1e-3, anneal_learning_rate=False),
     ),
     "advised": TrainConfig(
         env_steps=64_000,
-        stagger=True,
         eval_every=32_000,
         policy=PolicyConfig(adviser="reaper"),
         actions=ActionConfig.full(
@@ -360,6 +359,7 @@ PRESETS: dict[str, TrainConfig] = {
             factory_lost=-20.0,
         ),
         ppo=PPOConfig(
+            num_games=16,
             epochs=2,
             minibatches=4,
             learning_rate=5e-4,
