@@ -223,8 +223,9 @@ def how_run(runs: Sequence[Run], protocol: str) -> str:
     lines = [
         f"{PROTOCOLS[protocol].capitalize()}, at revision {', '.join(revisions)}:",
         f"```\n{command}\n```",
-        f"{games} games x {steps} turns a rollout, {ppo['epochs']} epochs of {ppo['minibatches']} minibatches, "
-        f"learning rate {ppo['learning_rate']:g}, {'clipped' if ppo['clip_value_loss'] else 'plain'} value loss, "
+        f"{games} {'staggered ' if config['stagger'] else ''}games x {steps} turns a rollout, {ppo['epochs']} "
+        f"{'epoch' if ppo['epochs'] == 1 else 'epochs'} of {ppo['minibatches']} minibatches, learning rate {ppo['learning_rate']:g}"
+        f"{' lowered to 0' if ppo['anneal_learning_rate'] else ''}, {'clipped' if ppo['clip_value_loss'] else 'plain'} value loss, "
         f"{config['policy']['extractor']} extractor, {first['parameters']:,} parameters, {config['map_size']}x{config['map_size']} maps, "
         f"on {first['device']}. A run took {training:,.0f} s of training and {evaluating:,.0f} s of evaluation "
         f"({evaluating / (training + evaluating):.0%} of both) on average, in CPU time and without compilation. "
