@@ -460,7 +460,7 @@ class Demo:
     preset: Literal["full", "demo"] = "full"
     """full: the whole game. demo: the survival skill alone, in half the time."""
     env_steps: int | None = None
-    """Environment steps of training (default: 128,000 for full, 51,200 for demo)."""
+    """Environment steps of training (default: 128,000 for full, 102,400 for demo)."""
     seed: int = 1
     run_dir: Path = RUNS / "demo"
     """Folder of everything that the demo makes; it is made anew."""
@@ -478,7 +478,7 @@ def demo(argv: list[str]) -> None:
     from training.train import train as run_training
 
     args = _parse(Demo, argv, "demo", demo)
-    env_steps = args.env_steps or {"full": 128_000, "demo": 51_200}[args.preset]
+    env_steps = args.env_steps or {"full": 128_000, "demo": 102_400}[args.preset]
     config = dataclasses.replace(PRESETS[args.preset], env_steps=env_steps, seed=args.seed)
     if args.run_dir.exists():
         if not (args.run_dir / "metrics.jsonl").is_file():

@@ -68,7 +68,7 @@ def test_learned_messages_must_be_ahead_by_more_than_chance():
 def test_the_page_has_the_numbers_the_command_and_what_is_missing():
     found = {"dense": [made("dense", seed, 1.0, 100.0 * seed) for seed in (1, 3)], "bun": [made("bun", 1, 1.0, 50.0)]}
     page = report(found, {"dense": 1234.0, "bun": 567.0})
-    assert "reproduce backbones --rows dense bun --seeds 1 3 --env-steps 51200 --eval-maps 32 --eval-every 12800\n" in page
+    assert "reproduce backbones --rows dense bun --seeds 1 3 --env-steps 102400 --eval-maps 32 --eval-every 25600\n" in page
     assert "| dense | 200 ± 141 | 100% | 51,200 | 100 | 200 | 1,000 | 1,234 | 1 |" in page
     assert "With fewer seeds than the others: `bun` (1)." in page and "Not run: `bun_blocks`" in page
 

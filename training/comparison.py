@@ -63,7 +63,7 @@ class Backbones:
     """Policies to compare; an unknown one lists them all."""
     seeds: tuple[int, ...] = (1, 2, 3)
     """Seeds of every row."""
-    env_steps: int = 51_200
+    env_steps: int = 102_400
     """Environment steps a run."""
     runs: Path = Path("runs/reproduce/backbones")
     """Folder of the runs, one JSON each; those that are there are not run again."""
@@ -73,7 +73,7 @@ class Backbones:
     """Runs at the same time, each a process with one thread."""
     eval_maps: int = 32
     """Unseen maps of an evaluation."""
-    eval_every: int = 12_800
+    eval_every: int = 25_600
     """Environment steps between evaluations; there are closer ones, from 512 on, until 95 % first finished."""
     report_only: bool = False
     """Run nothing, only write the results anew."""

@@ -201,7 +201,7 @@ class TrainConfig:
 
     algo: Literal["mppo", "iql", "vdn", "qmix"] = "mppo"
     """mppo: PPO (options ppo). iql, vdn, qmix: Q-learning of each entity, of a side's sum, of a side's mixture (options q)."""
-    env_steps: int = 51_200
+    env_steps: int = 102_400
     """Environment steps in all, those of all ranks of torchrun counted: one turn of one game, both sides deciding."""
     seed: int = 1
     map_size: int = 48
