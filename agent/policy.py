@@ -109,10 +109,14 @@ class Policy(nn.Module):
         config: the network.
         sizes: as `policy_sizes` makes them: widths of the observation, a bool for each amount on offer, and the most
             resources that a transfer or a pickup can choose from.
+
+    Raises `ValueError` for an adviser without room for advice in the observation.
     """
 
     def __init__(self, config: PolicyConfig, sizes: Dict[str, Any]):
         super().__init__()
+        if config.adviser is not None and not sizes.get("advice"):
+            raise ValueError(f"adviser is {config.adviser}, and the sizes have no room for advice; policy_sizes(actions, config) makes it.")
         self.config = config
         self.sizes = dict(sizes)
         if config.extractor == "pixel":

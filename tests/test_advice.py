@@ -261,6 +261,8 @@ def test_mistakes_are_told():
         PolicyConfig(adviser="nobody")
     with pytest.raises(ValueError, match="only mppo learns with an adviser"):
         TrainConfig(algo="iql", policy=PolicyConfig(adviser="farmer"))
+    with pytest.raises(ValueError, match="adviser is farmer, and the sizes have no room for advice"):
+        policy_module.Policy(OBEDIENT, policy_module.policy_sizes(ActionConfig.full()))
     assert set(ADVISERS) == set(policy_module.ADVISERS)
 
 

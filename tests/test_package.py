@@ -116,7 +116,8 @@ def write_checkpoint(folder: Path, **options: Any) -> Path:
 
     torch.manual_seed(0)
     actions = ActionConfig()
-    policy = Policy(PolicyConfig(width=32, channels=4, **options), policy_sizes(actions))
+    network = PolicyConfig(width=32, channels=4, **options)
+    policy = Policy(network, policy_sizes(actions, network))
     config = {"train": {}, "policy": policy.full_config(), "actions": packager_plain(actions)}
     return checkpoints.save_to_run(folder, 7, config, policy.state_dict(), best=True)
 
