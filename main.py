@@ -118,7 +118,7 @@ def imitate(argv: list[str]) -> None:
         opponent = partial(make_act, opponent) if opponent in names() else scripted_opponent(opponent)
     replays = read_replays([Path(name) for name in config.replays], read_recording, config, run_dir)
     last = run_imitation(config, run_dir, partial(make_act, config.teacher), opponent, replays, args.resume)
-    print(f"The run is in {run_dir}; go on from it with: python main.py train --init {run_dir}")
+    print(f"The run is in {run_dir}; go on from it with: python main.py train --preset full --init {run_dir}")
     scores = {name.partition("/")[2]: value for name, value in last.items() if name.startswith("eval/")}
     if scores:
         print_scores(scores, f"{config.eval_maps} unseen maps")
@@ -458,7 +458,7 @@ def bench(argv: list[str]) -> None:
 @dataclass(frozen=True)
 class Demo:
     preset: Literal["full", "demo"] = "full"
-    """full: the whole game. demo: the survival skill alone, in half the time."""
+    """full: the whole game. demo: the survival skill alone, in a quarter of the time."""
     env_steps: int | None = None
     """Environment steps of training (default: 128,000 for full, 102,400 for demo)."""
     seed: int = 1

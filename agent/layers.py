@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn as nn
 from torch import Tensor
 
@@ -24,5 +25,7 @@ def conv(inputs: int, outputs: int, size: int) -> nn.Conv2d:
 
 
 def tanh(x: Tensor) -> Tensor:
-    """The hyperbolic tangent to within 2e-7, as 2 sigmoid(2 x) - 1: a third of the time of `Tensor.tanh` on a CPU."""
+    """The hyperbolic tangent; of float32 on a CPU to within 2e-7, as 2 sigmoid(2 x) - 1, in a third of the time of `Tensor.tanh`."""
+    if x.is_cuda or x.dtype != torch.float32:
+        return x.tanh()
     return x.mul(2.0).sigmoid_().mul(2.0).sub_(1.0)

@@ -3,9 +3,9 @@
 Ours is `Trainer` with the demo preset, past the first learning, so that robots live and games are long. Its peer is
 sb3-contrib's `MaskablePPO` with a policy for whole teams, on the official engine through the same wrappers
 (`benchmarks.official_games`), with as many games and turns a rollout; its games begin where our trained policy has played
-them for a while. It is measured twice: as it comes, with its own 10 passes and minibatches of 64, and with our passes, minibatches
-and rates. All run in this process on one thread and take turns, round by round; the medians are compared. An
-environment step is one turn of one game, both sides deciding; an entity step is one decision of one row.
+them for a while. It is measured twice: as it comes (but for the length of the rollout), with 10 passes and minibatches of 64,
+and with our passes, minibatches and rates. All run in this process on one thread and take turns, round by round; the medians are
+compared. An environment step is one turn of one game, both sides deciding; an entity step is one decision of one row.
 
 As measured at 13 entities a step, with one other process on the other of two cores: ours does 4,250 environment steps/s, 25 times
 the peer as it comes (170) and 7.4 times the peer with our settings (580). What holds ours is the network: of its time the update
@@ -40,7 +40,7 @@ from training.train import Trainer
 from wrappers.adapters.sb3_vec_env import TeamVecEnv
 
 ROUNDS = 5
-WARM_UP = 6_400  # environment steps before ours is measured: 400 turns of every game
+WARM_UP = 6_400  # environment steps before ours is measured: 200 turns of every game
 HEAD_START = 100  # turns of the peer's games that our trained policy plays
 SLOTS = 16  # entities of a side that the peer's padded policy has room for
 # names that are printed, and the sections of the clock in each; what is in none of them is the rest
@@ -138,7 +138,7 @@ def make_peer(config: TrainConfig, trainer: Trainer, turns: int, tuned: bool) ->
     settings: dict[str, Any] = {}
     if tuned:
         settings = {
-            "batch_size": 2 * size // ppo.minibatches,
+            "batch_size": -(-2 * size // ppo.minibatches),
             "n_epochs": ppo.epochs,
             "learning_rate": ppo.learning_rate,
             "gamma": ppo.gamma,

@@ -60,6 +60,28 @@ def test_the_adapted_learning_rate_rises_and_falls_by_half_as_published():
     assert adapted(1e-6, 0.01, 1.0) == 1e-6 and adapted(0.1, 0.01, 0.0) == 0.1  # what the user set beyond the bounds is not drawn in
 
 
+def test_the_learning_rate_is_lowered_to_zero_and_never_below():
+    trainer = Trainer(with_ppo(learning_rate=1e-3, epochs=1))
+    seen = [trainer.step_iteration()["charts/learning_rate"] for _ in range(6)]  # two more than there are in the run
+    assert seen == pytest.approx([1e-3, 0.75e-3, 0.5e-3, 0.25e-3, 0.0, 0.0])
+    constant = Trainer(with_ppo(anneal_learning_rate=False))
+    assert {constant.step_iteration()["charts/learning_rate"] for _ in range(3)} == {constant.config.ppo.learning_rate}
+
+
+def test_a_run_interrupted_while_the_learning_rate_falls_goes_on_exactly(tmp_path):
+    whole, parts = Trainer(SMALL), Trainer(SMALL)
+    for _ in range(2):
+        parts.step_iteration()
+    save(parts, tmp_path)
+    train(SMALL, tmp_path, resume=True)
+    for _ in range(4):
+        whole.step_iteration()
+    resumed = checkpoint.load(tmp_path, which="latest")
+    assert resumed.step == whole.env_steps == SMALL.env_steps
+    for name, tensor in whole.policy.state_dict().items():
+        assert torch.equal(tensor, resumed.policy_state[name]), name
+
+
 def test_the_learning_rate_follows_the_kl_and_survives_resuming(tmp_path):
     config = with_ppo(desired_kl=1e3, learning_rate=1e-3)  # KL is always below half of it
     trainer = Trainer(config)

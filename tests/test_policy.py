@@ -150,6 +150,8 @@ def test_tanh_and_its_gradient_are_those_of_the_function():
     (slope,) = torch.autograd.grad(y.sum(), x)
     assert (slope - (1 - exact.square())).abs().max() < 6e-7
     assert tanh(torch.tensor([-math.inf, 0.0, math.inf])).tolist() == [-1, 0, 1]
+    narrow = x.detach().bfloat16()
+    assert torch.equal(tanh(narrow), narrow.tanh())
 
 
 def test_the_map_is_arranged_in_patches_of_patches():

@@ -132,8 +132,8 @@ def report(by_row: Mapping[str, list[Run]], speed: Mapping[str, float]) -> str:
         f"{config['eval_maps']} unseen maps; mean ± sample deviation over seeds. Steps to 95 % are those of the first evaluation with "
         "so many games finished, the median over seeds. FLOPs and parameters are the backbone's (extractor and heads are the same in "
         "all rows; sparse training masks the extractor too, so `policy weights` counts what is present in all of the policy). Decisions "
-        "a second are those of the whole policy acting for 16 games on one core, all rows in turns in one process, median of "
-        f"{ROUNDS}.",
+        f"a second are those of the whole policy acting for {PRESETS['demo'].ppo.num_games} games on one core, all rows in turns in one "
+        f"process, median of {ROUNDS}.",
         table(by_row, speed),
         "![Learning curves](backbones.png)",
         "Lines are means over seeds, bands reach from the lowest to the highest seed.",

@@ -27,9 +27,9 @@ class PPOConfig:
     rollout_steps: int = 16
     """Turns a rollout; small rollouts learn from fewer samples (docs/results)."""
     epochs: int = 1
-    """Passes over a rollout; one with large steps can teach as much as four with small ones (docs/results/survival.md)."""
+    """Passes over a rollout; one teaches more in a second, two or more from a step (docs/results/survival.md)."""
     minibatches: int = 12
-    """Parts that a pass is cut into, by (turn, game)."""
+    """Parts that a pass is cut into, by (turn, game); the learning rate of the preset demo wants about 40 of these in each."""
     learning_rate: float = 3e-3
     anneal_learning_rate: bool = True
     """Lower the learning rate linearly, to 0 at env_steps, unless desired_kl sets it."""
@@ -70,7 +70,8 @@ class PPOConfig:
             )
         if self.minibatches > self.num_games * self.rollout_steps:
             raise ValueError(
-                f"minibatches is {self.minibatches}, more than num_games * rollout_steps = {self.num_games * self.rollout_steps}."
+                f"minibatches is {self.minibatches}, more than num_games * rollout_steps = {self.num_games * self.rollout_steps}; "
+                "make it smaller."
             )
 
 
@@ -383,9 +384,11 @@ class TrainCommand:
     run_dir: Path | None = None
     """Folder of the run (default: runs/PRESET-SEED)."""
     init: str | None = None
-    """Start with the weights of this checkpoint or run folder (of imitate, say), with its network and what it may do."""
+    """Start with the weights of this checkpoint or run folder (of imitate, say), with its network and what it may do. What is good already
+    wants a smaller --ppo.learning-rate than the preset demo has."""
     resume: bool = False
-    """Go on from the latest checkpoint of the run folder, by the config stored there; what must not change is refused."""
+    """Go on from the latest checkpoint of the run folder, by the config stored there; what must not change is refused.
+    With more --env-steps a lowered learning rate rises again, to what it would be there in a run of that length."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

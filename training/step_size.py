@@ -41,7 +41,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, ppo: PPOConfig, progress
     """Before an iteration: lowered linearly to 0 with `anneal_learning_rate`, else, or with `desired_kl`, as it is."""
     if ppo.anneal_learning_rate and ppo.desired_kl is None:
         for group in optimizer.param_groups:
-            group["lr"] = ppo.learning_rate * (1.0 - progress)
+            group["lr"] = ppo.learning_rate * max(0.0, 1.0 - progress)
 
 
 def adapt(optimizer: torch.optim.Optimizer, ppo: PPOConfig, approx_kl: float) -> None:

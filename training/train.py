@@ -432,7 +432,7 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
                 folder = save(trainer, run_dir)
                 raise TrainingError(
                     f"{error} The last good weights are saved in {folder}; go on from them in a new run with smaller steps: "
-                    f"train --init {folder} --ppo.learning-rate {config.ppo.learning_rate / 3:.1g}"
+                    f"train --init {folder} --ppo.learning-rate {trainer.optimizer.param_groups[0]['lr'] / 3:.1g}"
                 ) from error
             now, before = trainer.env_steps, trainer.env_steps - iteration
             ended = now >= config.env_steps
