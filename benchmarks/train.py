@@ -7,13 +7,13 @@ them for a while. It is measured twice: as it comes (but for the length of the r
 and with our passes, minibatches and rates. All run in this process on one thread and take turns, round by round; the medians are
 compared. An environment step is one turn of one game, both sides deciding; an entity step is one decision of one row.
 
-As measured at 13 entities a step, with one other process on the other of two cores: ours does 4,250 environment steps/s, 25 times
-the peer as it comes (170) and 7.4 times the peer with our settings (580). What holds ours is the network: of its time the update
-takes 54 %, acting 28 %, observation and masks 10 % and the engine 2 %. The matrix products are 5.9 MFLOP an environment step
+As measured at 13 entities a step, with one other process on the other of two cores: ours does 4,189 environment steps/s, 24 times
+the peer as it comes (167) and 7.0 times the peer with our settings (567). What holds ours is the network: of its time the update
+takes 55 %, acting 27 %, observation and masks 10 % and the engine 2 %. The matrix products are 5.9 MFLOP an environment step
 (`torch.utils.flop_counter`); at the 85 to 98 GFLOP/s that they run at on such a core that is 14,000 to 17,000 steps/s. The rest are many
 small operations, which larger minibatches would spread over more rows, and learn less from a step (docs/results/survival.md). What
 holds the peer as it comes is its update (77 %); with our settings it is its engine (36 %) and the records made of the engine's state
-(25 %, with observation and masks). With the few robots of the survival skill an official turn costs under 1 ms
+(26 %, with observation and masks). With the few robots of the survival skill an official turn costs under 1 ms
 (`benchmarks.engine` has the loads at which it costs much more).
 """
 
