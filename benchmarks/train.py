@@ -10,7 +10,8 @@ compared. An environment step is one turn of one game, both sides deciding; an e
 As measured at 13 entities a step, with one other process on the other of two cores: ours does 4,189 environment steps/s, 24 times
 the peer as it comes (167) and 7.0 times the peer with our settings (567). What holds ours is the network: of its time the update
 takes 55 %, acting 27 %, observation and masks 10 % and the engine 2 %. The matrix products are 5.9 MFLOP an environment step
-(`torch.utils.flop_counter`); at the 85 to 98 GFLOP/s that they run at on such a core that is 14,000 to 17,000 steps/s. The rest are many
+(`torch.utils.flop_counter`); at the 85 to 98 GFLOP/s of most of them alone on such a core that is 14,000 to 17,000 steps/s (both by
+scripts that are not kept). The rest are many
 small operations, which larger minibatches would spread over more rows, and learn less from a step (docs/results/survival.md). What
 holds the peer as it comes is its update (77 %); with our settings it is its engine (36 %) and the records made of the engine's state
 (26 %, with observation and masks). With the few robots of the survival skill an official turn costs under 1 ms
