@@ -3,7 +3,7 @@
 Only the cells nearest to ice are looked at, which almost always touch it. Among them counts how near the tiles of ice are
 that a factory there would dig on, and what it takes of them from other factories, friends and enemies; flat ground near it
 (its own; what others lose is not counted); and ore. What these are worth was learned from games with random openings
-(`training.sites`, docs/results/opening.md). All arithmetic is in integers, so compiled and interpreted runs choose the same
+(`reproduce.sites`, docs/results/opening.md). All arithmetic is in integers, so compiled and interpreted runs choose the same
 cell.
 """
 

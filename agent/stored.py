@@ -1,11 +1,11 @@
-"""Reading checkpoints: which folder is meant, whether it is whole, and the policy in it.
+"""Reading checkpoints: which folder is meant, whether it is whole, and the agent in it.
 
     config.json          {"format", "step", "config", "files": name -> size and SHA-256}
     policy.safetensors   the policy's parameters and buffers
     trainer.pt           the trainer's state, for resuming (optional)
 
 A run folder holds checkpoints as `step-000000123`, beside two small files `latest` and `best` that name one each.
-`training.checkpoint` writes them.
+`training.run.checkpoint` writes them, and reads the trainer's state. Who only plays needs `load_agent`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import torch
+from agent.plain import from_dict
+
+if TYPE_CHECKING:
+    import torch
+
+    from agent.policy import Policy
+    from engine.config import GameConfig
+    from wrappers.action import ActionConfig
 
 FORMAT = 1
 CONFIG, POLICY, TRAINER = "config.json", "policy.safetensors", "trainer.pt"
@@ -28,6 +36,74 @@ STEP = re.compile(r"step-(\d+)(?:\.(\d+))?")
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be written or read; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What of a checkpoint folder playing needs."""
+
+    folder: Path
+    step: int
+    config: dict[str, Any]
+    """Plain values: `policy`, `actions` and more, the run's own config among it."""
+    policy_state: dict[str, torch.Tensor]
+
+
+class Agent(NamedTuple):
+    """A policy and what it is offered to do."""
+
+    policy: Policy
+    actions: ActionConfig
+
+
+def load_agent(path: Path | str) -> tuple[Agent, GameConfig, Stored]:
+    """The agent of a checkpoint, the rules it was trained with, and what is stored of it.
+
+    `path` is a checkpoint folder, a run folder (its best checkpoint), `latest` or `shipped`. Raises `CheckpointError`.
+    """
+    from engine.config import GameConfig
+
+    stored = read_stored(path)
+    train = stored.config.get("train")
+    if not isinstance(train, dict) or not isinstance(train.get("map_size"), int):
+        raise CheckpointError(f"The config of {stored.folder} has no train.map_size, so the rules that it was trained with are not known.")
+    return build_agent(stored), GameConfig.for_map_size(train["map_size"]), stored
+
+
+def read_stored(path: Path | str) -> Stored:
+    """The parts of a checkpoint that playing needs (`path` as of `load_agent`). Raises `CheckpointError`."""
+    folder = resolve(path)
+    header = read_header(folder)
+    state = read_policy(folder, read_whole(folder, POLICY, header["files"][POLICY]))
+    for key in ("policy", "actions"):
+        if not isinstance(header["config"].get(key), dict):
+            raise CheckpointError(f"The config of {folder} has no {key!r}, so it is no checkpoint of an agent.")
+    return Stored(folder, header["step"], header["config"], state)
+
+
+def build_agent(stored: Stored) -> Agent:
+    """The agent, ready to play. Raises `CheckpointError` for a checkpoint of another version."""
+    from agent.policy import Policy
+    from wrappers.action import ActionConfig
+
+    try:
+        actions = from_dict(ActionConfig, stored.config["actions"], "actions")
+        policy = Policy.from_config(stored.config["policy"])
+        policy.load_state_dict(stored.policy_state)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        what = f"its config has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise CheckpointError(f"Checkpoint {stored.folder} does not fit this version: {what}") from error
+    policy.eval()
+    return Agent(policy, actions)
+
+
+def copy_for_play(source: Path, folder: Path) -> None:
+    """Copy a checkpoint folder without its trainer's state, so that what happens to the source changes nothing."""
+    header = read_header(source)
+    header["files"] = {POLICY: header["files"][POLICY]}
+    folder.mkdir(parents=True)
+    (folder / POLICY).write_bytes(read_whole(source, POLICY, header["files"][POLICY]))
+    (folder / CONFIG).write_text(json.dumps(header), encoding="utf-8")
 
 
 def resolve(path: Path | str, which: Literal["best", "latest"] = "best", runs: Path | str = "runs") -> Path:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from submission.match import PLAYERS, Match, Referee, env_settings
-from submission.players import open_player
-from submission.process import Failure, exchange
+from arena.match import PLAYERS, Match, Referee, env_settings
+from arena.players import open_player
+from arena.process import Failure, exchange
 
 ROBOTS = 200
 LIMITS = {"median_s": 0.5, "first_turn_s": 10.0, "memory_mib": 1024.0}  # what the project promises

@@ -23,11 +23,11 @@ import torch
 import tyro
 from matplotlib.figure import Figure
 
-from training.claims.plots import plain_axes
-from training.plots import COLORS, save_png
-from training.tasks import make_task
-from training.tasks.learn import EVALUATION_SEED
-from training.value_based.learn import QConfig, QLearner
+from arena.plots import COLORS, save_png
+from reproduce.claims.plots import plain_axes
+from reproduce.tasks import make_task
+from reproduce.tasks.learn import EVALUATION_SEED
+from reproduce.tasks.q_learn import QConfig, QLearner
 from training.value_based.nets import NetConfig
 
 RESULTS = Path("docs/results")

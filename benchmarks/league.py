@@ -13,12 +13,13 @@ import time
 import numpy as np
 import torch
 
+from agent.scripted import make_act, names
 from engine.config import GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
-from submission.opponents import make_act, names
-from training.config import PRESETS, LeagueConfig
-from training.train import Trainer
+from training.config import LeagueConfig
+from training.ppo.learner import PPOLearner
+from training.presets import PRESETS
 from wrappers.scripted import ScriptedSide
 
 ITERATIONS = 24
@@ -49,7 +50,7 @@ def scripted_turns(name: str) -> np.ndarray:
 
 def training_speed(league: LeagueConfig) -> float:
     """Environment steps a CPU second of the preset full, from its beginning, after one iteration to warm up."""
-    trainer = Trainer(dataclasses.replace(PRESETS["full"], device="cpu", train_maps=8, league=league))
+    trainer = PPOLearner(dataclasses.replace(PRESETS["full"], device="cpu", train_maps=8, league=league))
     trainer.step_iteration()
     before, began = trainer.env_steps, time.process_time()
     for _ in range(ITERATIONS):

@@ -1,9 +1,9 @@
-"""Agreement with a stock library: our `Trainer` and sb3-contrib's `MaskablePPO` learn the same thing from the same games.
+"""Agreement with a stock library: our `PPOLearner` and sb3-contrib's `MaskablePPO` learn the same thing from the same games.
 
 Both drive one heavy robot (`SingleRobotEnv`) with the same network, 64-64 tanh for the policy and as much for the value,
 and the same hyperparameters. With one entity a side, every grouping is one trajectory, so trajectory-separated PPO
 must be plain PPO: the learning curves have to agree, and from equal weights and an equal rollout one update has to be
-the same to rounding (`tests/test_sb3_agreement.py`). What runs on our side is `Trainer.collect` and `Trainer.learn` as
+the same to rounding (`tests/test_sb3_agreement.py`). What runs on our side is `PPOLearner.collect` and `PPOLearner.learn` as
 they are; only the games, the network and the buffer for them are put in place of the game's own.
 
 `python -m benchmarks.sb3_agreement` writes docs/results/sb3_agreement.md and .png, and the runs to .json; it goes on where it was
@@ -33,9 +33,9 @@ from agent.policy import Output, Policy
 from engine.config import MAX_FACTORIES
 from engine.maps import MapPool
 from training.config import PPOConfig, TrainConfig
-from training.grouping import Grouping
-from training.rollout import Rollout
-from training.train import Trainer
+from training.ppo.learner import PPOLearner
+from training.trajectories.grouping import Grouping
+from training.trajectories.rollout import Rollout
 from wrappers.adapters.gymnasium_env import SingleRobotEnv, single_robot_config
 from wrappers.features import ROBOT_WIDTH
 from wrappers.observation import SCALARS, Observation
@@ -44,7 +44,7 @@ from wrappers.vec_env import GameResult, Step
 
 RESULTS = Path("docs/results")
 WINDOWS = 20  # points of a learning curve
-STOCK, OURS = "MaskablePPO", "Trainer"
+STOCK, OURS = "MaskablePPO", "PPOLearner"
 # how the setting came about, for the page
 NOTES = """How this setting came about: with an entropy coefficient of 0.01 one of six runs (ours, seed 2) stopped exploring before it
 had found ice, so it is 0.03. Five seeds were run first; ours was behind by 115 in final return, with a standard error of 30, though
@@ -100,9 +100,9 @@ class Episode:
 
 
 class RobotGames:
-    """N single robots as the rows that `Trainer` acts on: row i is the robot of environment i, of side 2 i.
+    """N single robots as the rows that `PPOLearner` acts on: row i is the robot of environment i, of side 2 i.
 
-    Has what `Trainer` uses of a `VecEnv`: `reset`, `step`, `reset_done` and `obs`. The mask of a row has a bit for each of the
+    Has what `PPOLearner` uses of a `VecEnv`: `reset`, `step`, `reset_done` and `obs`. The mask of a row has a bit for each of the
     environment's choices, and the first column of an action is the number of a choice.
     """
 
@@ -231,8 +231,8 @@ class MLP(Backbone):
         return planes
 
 
-def make_trainer(setting: Setting, seed: int) -> Trainer:
-    """Our `Trainer`, with the robots, their network and a rollout for them put in the places of the game's own."""
+def make_trainer(setting: Setting, seed: int) -> PPOLearner:
+    """Our `PPOLearner`, with the robots, their network and a rollout for them put in the places of the game's own."""
     config = TrainConfig(
         env_steps=setting.env_steps,
         seed=seed,
@@ -253,7 +253,7 @@ def make_trainer(setting: Setting, seed: int) -> Trainer:
             max_grad_norm=setting.max_grad_norm,
         ),
     )
-    trainer = Trainer(config)
+    trainer = PPOLearner(config)
     games = RobotGames([setting.env() for _ in range(setting.num_envs)], seed)
     places: Any = trainer  # what is put in has the same interfaces, not the same types
     places.env, places.obs = games, games.reset()
@@ -378,7 +378,7 @@ def table(found: dict[str, dict[str, np.ndarray]], setting: Setting) -> str:
     lines = [
         "# Agreement with sb3-contrib",
         "",
-        "One heavy robot (`wrappers.adapters.gymnasium_env.SingleRobotEnv`) trained by our `Trainer` and by the stock",
+        "One heavy robot (`wrappers.adapters.gymnasium_env.SingleRobotEnv`) trained by our `PPOLearner` and by the stock",
         "`MaskablePPO`: same environments, network (64-64 tanh), hyperparameters and masks; everything on our side but games,",
         "network and buffer is the code that trains the game. `python -m benchmarks.sb3_agreement` makes this page;",
         f"{setting.seeds} seeds, {setting.env_steps:,} environment steps each, episodes of at most {setting.max_turns} turns.",
@@ -427,7 +427,7 @@ def plot(found: dict[str, dict[str, np.ndarray]], setting: Setting, path: Path) 
         axis.fill_between(at, mean - spread, mean + spread, alpha=0.2)
     axis.set_xlabel("environment steps")
     axis.set_ylabel("return of an episode")
-    axis.set_title("One heavy robot: our Trainer and the stock MaskablePPO")
+    axis.set_title("One heavy robot: our PPOLearner and the stock MaskablePPO")
     axis.legend(loc="upper left")
     figure.tight_layout()
     figure.savefig(path, dpi=110)

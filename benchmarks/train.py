@@ -1,6 +1,6 @@
 """Speed of a whole training beside what a stock library on the official engine reaches, in one run.
 
-Ours is `Trainer` with the demo preset, past the first learning, so that robots live and games are long. Its peer is
+Ours is `PPOLearner` with the demo preset, past the first learning, so that robots live and games are long. Its peer is
 sb3-contrib's `MaskablePPO` with a policy for whole teams, on the official engine through the same wrappers
 (`benchmarks.official_games`), with as many games and turns a rollout; its games begin where our trained policy has played
 them for a while. It is measured twice: as it comes (but for the length of the rollout), with 10 passes and minibatches of 64,
@@ -34,10 +34,11 @@ from agent.opening import opening
 from benchmarks.official_games import OfficialGames
 from engine.config import MAX_FACTORIES, MAX_ROBOTS
 from engine.maps import MapPool
-from training.config import PRESETS, TrainConfig
-from training.progress import Clock
-from training.rollout import Rollout
-from training.train import Trainer
+from training.config import TrainConfig
+from training.ppo.learner import PPOLearner
+from training.presets import PRESETS
+from training.run.progress import Clock
+from training.trajectories.rollout import Rollout
 from wrappers.adapters.sb3_vec_env import TeamVecEnv
 
 ROUNDS = 5
@@ -106,10 +107,10 @@ class Contestant:
         return {**shares, "rest": 1.0 - sum(shares.values())}
 
 
-def make_ours(config: TrainConfig, warm_up: int) -> tuple[Contestant, Trainer]:
+def make_ours(config: TrainConfig, warm_up: int) -> tuple[Contestant, PPOLearner]:
     """Our training, compiled and `warm_up` environment steps on."""
     clock = Clock()
-    trainer = Trainer(config, clock)
+    trainer = PPOLearner(config, clock)
     size = config.ppo.num_games * config.ppo.rollout_steps
 
     def iterate() -> tuple[int, int]:
@@ -121,7 +122,7 @@ def make_ours(config: TrainConfig, warm_up: int) -> tuple[Contestant, Trainer]:
     return Contestant(iterate, clock), trainer
 
 
-def make_peer(config: TrainConfig, trainer: Trainer, turns: int, tuned: bool) -> Contestant:
+def make_peer(config: TrainConfig, trainer: PPOLearner, turns: int, tuned: bool) -> Contestant:
     """`MaskablePPO` on the official engine, as it comes or `tuned` like ours.
 
     Its games are begun by the policy of `trainer`, which plays their first `turns` turns.

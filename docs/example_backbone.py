@@ -24,7 +24,7 @@ from agent.backbones.adaps import AdapsBackbone, AdapsConfig
 from agent.backbones.bun import BUNBackbone, BUNConfig
 from agent.backbones.communication import CommunicationBackbone, CommunicationConfig
 from agent.backbones.dense import DenseBackbone, DenseConfig
-from training.tasks.blind_particles import BlindParticles, BlindParticlesConfig
+from reproduce.tasks.blind_particles import BlindParticles, BlindParticlesConfig
 
 AGENTS, WIDTH, GAMMA, CLIP = 6, 32, 0.9, 0.2
 SCALE = 0.2  # of rewards, so that returns are about 1

@@ -34,7 +34,7 @@ def _digest(room: str) -> str:
     """Of the sources that functions of this room may call: the room itself and those that it may import."""
     rooms = ROOMS[: ROOMS.index(room) + 1] if room in ROOMS else (*ROOMS, room)
     top = Path(__file__).parent.parent
-    files = sorted(path for name in rooms for path in (top / name).glob("*.py"))
+    files = sorted(path for name in rooms for path in (top / name).rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from agent.advisers import ADVISERS
 from agent.compact import load_play_state, whole
 from agent.lichen_opening import opening_of
 from agent.policy import Policy
-from submission.advisers import ADVISERS
-from submission.protocol import FACTION
+from agent.scripted.protocol import FACTION
 from submission.thoughts import recorder
 from wrappers.action import ActionConfig, write_orders
 from wrappers.advice import ask, write_advice

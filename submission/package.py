@@ -21,24 +21,19 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from agent.compact import compact, play_state
-from agent.stored import POLICY, CheckpointError, read_header, read_policy, read_whole, resolve
+from agent.stored import build_agent, read_stored
+from submission.files import write_whole
 from submission.python37 import problems
-from submission.replay import write_whole
-
-if TYPE_CHECKING:
-    import torch
-
-    from agent.policy import Policy
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = Path(__file__).resolve().with_name("template_main.py")
 OURS = ("engine", "wrappers", "agent", "submission")
-ENTRIES = ("submission.entry", "submission.protocol")
+ENTRIES = ("submission.entry", "agent.scripted.protocol")
 # Judges have numba, but no place for its cache and no time to compile: the package runs everything as it is written.
 PLAIN_JIT = '''"""Hot functions run as they are written here; training compiles them."""
 
@@ -47,27 +42,6 @@ def jit(function):
     return function
 '''
 SIZE_LIMIT = 100 * 10**6  # bytes, the judge's limit for a submission
-
-
-@dataclass(frozen=True)
-class PlayableCheckpoint:
-    """`policy` and `actions` as plain values, the state of the policy by name."""
-
-    folder: Path
-    policy: dict[str, Any]
-    actions: dict[str, Any]
-    state: dict[str, torch.Tensor]
-
-
-def read_checkpoint(folder: Path) -> PlayableCheckpoint:
-    """The parts of a checkpoint folder that playing needs. Raises `CheckpointError` (a `ValueError`)."""
-    header = read_header(folder)
-    state = read_policy(folder, read_whole(folder, POLICY, header["files"][POLICY]))
-    config = header["config"]
-    for key in ("policy", "actions"):
-        if not isinstance(config.get(key), dict):
-            raise CheckpointError(f"The config of {folder} has no {key!r}, so it is no checkpoint of an agent.")
-    return PlayableCheckpoint(folder, config["policy"], config["actions"], state)
 
 
 @dataclass(frozen=True)
@@ -100,10 +74,10 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
     output = Path(output)
     if not output.name.endswith((".tar.gz", ".tgz")):
         raise ValueError(f"The package {output} must be named .tar.gz.")
-    source = read_checkpoint(resolve(checkpoint))
-    policy = _build_policy(source)
+    source = read_stored(checkpoint)
+    policy = build_agent(source).policy
     sources = dict(sorted(collect_modules().items()))
-    config = {"policy": source.policy, "actions": source.actions, "greedy": greedy}
+    config = {"policy": source.config["policy"], "actions": source.config["actions"], "greedy": greedy}
     data = {
         "config.json": json.dumps(config, indent=2, sort_keys=True).encode(),
         "weights.npz": npz_bytes(compact(play_state(policy))),
@@ -111,28 +85,14 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
     name = package_name(sources, data)
     files = {f"{name}/{path}": relative_imports(text, path).encode() for path, text in sources.items()}
     files.update({f"{name}/{path}": content for path, content in data.items()})
-    files["main.py"] = TEMPLATE.read_text(encoding="utf-8").replace("import submission.", f"import {name}.submission.").encode()
+    main = re.sub(r"^import (?=agent|submission)", f"import {name}.", TEMPLATE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    files["main.py"] = main.encode()
     check_python37(files)
     archive = tar_gz_bytes(files)
     if len(archive) > SIZE_LIMIT:
         raise ValueError(f"The package has {len(archive)} bytes; the judge accepts at most {SIZE_LIMIT}.")
     write_whole(output, archive)
     return PackageReport(str(output), str(source.folder), name, len(archive), len(files), int(policy.stats()["policy_parameters"]))
-
-
-def _build_policy(source: PlayableCheckpoint) -> Policy:
-    """The policy; a checkpoint of another version is refused here, and so is one whose action config is."""
-    from agent.policy import Policy
-    from wrappers.action import ActionConfig
-
-    try:
-        ActionConfig(**source.actions)
-        policy = Policy.from_config(source.policy)
-        policy.load_state_dict(source.state)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        what = f"its config has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise ValueError(f"Checkpoint {source.folder} does not fit this version: {what}") from error
-    return policy
 
 
 def collect_modules(entries: Iterable[str] = ENTRIES) -> dict[str, str]:

@@ -2,8 +2,8 @@
 the stand-alone protocol on stdin and stdout. Everything is imported here, since the judge forgets the folder afterwards.
 """
 
+import agent.scripted.protocol as protocol
 import submission.entry as entry  # the packager writes the package's own name before these two
-import submission.protocol as protocol
 
 entry.prepare()
 players = {}  # of this copy of the agent: both sides of a match may run in one process

@@ -14,8 +14,8 @@ import venv
 from pathlib import Path
 from typing import Any
 
+from arena.verify import link_libraries
 from engine.jit import cache_root
-from submission.verify import link_libraries
 
 VERSION = "1.33.2"
 NEEDS = ("numpy", "scipy", "jsonschema", "requests", "gymnasium", "pettingzoo", "termcolor")

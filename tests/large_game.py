@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from agent.scripted.protocol import plain
+from arena.replay import write_replay
 from benchmarks.engine import LOADS, STEPS, start
 from engine.config import GameConfig
 from engine.engine import Engine
 from engine.official import PLAYERS, load_official
 from engine.official_actions import step_orders
-from submission.protocol import plain
-from submission.replay import write_replay
 from wrappers.scripted import judge_observation
 
 DELTAS = ("rubble", "lichen", "lichen_strains")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from agent.scripted import make_act
 from engine.config import GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
-from submission.opponents import make_act
 from wrappers.judge import PLAYERS
 from wrappers.scripted import ScriptedSide, judge_observation
 

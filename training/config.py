@@ -1,19 +1,15 @@
-"""Everything that decides a training run: one frozen dataclass, its presets, and its JSON form."""
+"""Everything that decides a training run: one frozen dataclass and its parts. `training.presets` has values that were tuned."""
 
 from __future__ import annotations
 
-import dataclasses
-import typing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import tyro
-
+from agent.plain import from_dict
 from agent.policy import PolicyConfig
 from engine.config import MAX_FACTORIES, GameConfig
-from training.grouping import Grouping
-from training.switchboard import Switchboard
+from training.trajectories.grouping import Grouping
+from training.trajectories.switchboard import Switchboard
 from wrappers.action import ActionConfig
 from wrappers.rewards import RewardConfig
 
@@ -77,7 +73,7 @@ class PPOConfig:
 
 @dataclass(frozen=True)
 class LeagueConfig:
-    """Self-play against past policies and given opponents (`training.league`); off unless `share` is above 0."""
+    """Self-play against past policies and given opponents (`training.league.league`); off unless `share` is above 0."""
 
     share: float = 0.0
     """Share of the games in which one side is played by an opponent from the pool; 0 is self-play alone."""
@@ -123,7 +119,7 @@ class LeagueConfig:
 
 @dataclass(frozen=True)
 class QConfig:
-    """Q-learning on the game (`training.value_based.game`), for the algorithms iql, vdn and qmix."""
+    """Q-learning on the game (`training.value_based.learner`), for the algorithms iql, vdn and qmix."""
 
     num_games: int = 16
     """Games played side by side, on each rank of torchrun."""
@@ -287,130 +283,6 @@ class TrainConfig:
         return GameConfig.for_map_size(self.map_size, min_factories=low, max_factories=high)
 
 
-PRESETS: dict[str, TrainConfig] = {
-    "demo": TrainConfig(),
-    "paper": TrainConfig(
-        stagger=False,
-        ppo=PPOConfig(
-            num_games=4,
-            rollout_steps=1024,
-            epochs=10,
-            minibatches=8,
-            learning_rate=2e-4,
-            anneal_learning_rate=False,
-            clip_value_loss=True,
-        ),
-        eval_every=4096,
-        eval_maps=12,
-    ),
-    "full": TrainConfig(
-        env_steps=256_000,
-        eval_every=128_000,
-        actions=ActionConfig.full(
-            transfer=("ice", "ore"),
-            transfer_to_robots=False,
-            dig=("ice", "ore", "rubble"),
-            light_dig=("rubble",),
-            ice_first=80,
-            rubble_distance=8,
-            amounts=("all",),
-            keep_way_home=True,
-            water_reserve=100,
-            lights_per_factory=5,
-        ),
-        reward=RewardConfig(
-            own=0.7,
-            shared_by=20,
-            rubble_dug=0.125,
-            rubble_distance=8,
-            lichen_grown=0.2,
-            ore_given=0.125,
-            ore_got=0.125,
-            light_built=4.0,
-            heavy_built=30.0,
-            factory_lost=-20.0,
-        ),
-        ppo=PPOConfig(num_games=16, epochs=2, minibatches=4, learning_rate=1e-3, anneal_learning_rate=False),
-    ),
-    "advised": TrainConfig(
-        env_steps=64_000,
-        eval_every=32_000,
-        policy=PolicyConfig(adviser="reaper"),
-        actions=ActionConfig.full(
-            transfer=("ice", "ore"),
-            transfer_to_robots=False,
-            light_dig=("rubble", "lichen"),
-            rubble_distance=10,
-            water_reserve=150,
-            lights_per_factory=12,
-        ),
-        # digging counts as much as handing over: paid for one of them only, robots hand over all the time or never (docs/results/lichen.md)
-        reward=RewardConfig(
-            own=0.7,
-            shared_by=20,
-            early=0.0,
-            ice_dug=0.0625,
-            ice_given=0.0625,
-            ice_got=0.0,
-            ore_dug=0.0625,
-            ore_given=0.0625,
-            rubble_dug=0.125,
-            rubble_distance=10,
-            lichen_grown=0.4,
-            factory_lost=-20.0,
-        ),
-        ppo=PPOConfig(
-            num_games=16,
-            epochs=2,
-            minibatches=4,
-            learning_rate=5e-4,
-            anneal_learning_rate=False,
-            ent_coef=0.0,
-            gamma=0.997,
-            gae_lambda=0.97,
-        ),
-    ),
-}
-
-
-@dataclass(frozen=True)
-class TrainCommand:
-    """The options of `main.py train`."""
-
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
-    preset: str = "demo"
-    """Where the other options start from: demo (the survival skill, fast), full (the whole game), advised (the whole game with
-    a scripted agent's advice) or paper (the published protocol)."""
-    run_dir: Path | None = None
-    """Folder of the run (default: runs/PRESET-SEED)."""
-    init: str | None = None
-    """Start with the weights of this checkpoint or run folder (of imitate, say), with its network and what it may do. What is good already
-    wants a smaller --ppo.learning-rate than the preset demo has."""
-    resume: bool = False
-    """Go on from the latest checkpoint of the run folder, by the config stored there; what must not change is refused.
-    With more --env-steps a lowered learning rate rises again, to what it would be there in a run of that length."""
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A config dataclass as plain JSON values."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(kind: Any, values: dict[str, Any], where: str = "") -> Any:
-    """The inverse of `to_dict`; unknown and missing keys are a `ValueError` that names them."""
-    hints = typing.get_type_hints(kind)
-    names = {f.name for f in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - names)
-    missing = sorted(names - set(values))
-    if unknown or missing:
-        what = [f"unknown: {', '.join(unknown)}"] * bool(unknown) + [f"missing: {', '.join(missing)}"] * bool(missing)
-        raise ValueError(f"The {where or kind.__name__} config has {'; '.join(what)}.")
-    made = {}
-    for name, value in values.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            value = from_dict(hint, value, f"{where}.{name}" if where else name)
-        elif isinstance(value, list) and tuple in (typing.get_origin(option) for option in (hint, *typing.get_args(hint))):
-            value = tuple(value)
-        made[name] = value
-    return kind(**made)
+def config_of(stored: dict[str, Any]) -> TrainConfig:
+    """The run's config from what a checkpoint stores."""
+    return from_dict(TrainConfig, stored["train"])

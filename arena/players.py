@@ -1,0 +1,150 @@
+"""Who plays: a built-in opponent, a tarball, a folder, a program or a checkpoint becomes a command to run in a folder.
+
+Whatever cannot be played raises `ValueError` with a sentence. A `Player` may own a temporary folder: use it as a
+context manager, or call `close`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tarfile
+import tempfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from agent.scripted import FOLDER
+from agent.scripted import names as opponent_names
+from agent.stored import CONFIG, POINTERS, POLICY, WORDS, steps_of
+
+UNPACKED_LIMIT = 2 << 30  # bytes that a tarball may unpack to
+MEMBER_LIMIT = 20_000
+
+
+@dataclass
+class Player:
+    """A program of the judge's stand-alone protocol: `command`, run in `folder`; `name` is what the user called it."""
+
+    name: str
+    command: list[str]
+    folder: Path
+    temporary: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+
+    def close(self) -> None:
+        """Remove the temporary folder, if there is one."""
+        if self.temporary is not None:
+            self.temporary.cleanup()
+            self.temporary = None
+
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_player(player: Player | Path | str) -> Player:
+    """The program that a player argument means; a `Player` is handed through.
+
+    Accepted: the name of a built-in opponent; a `.tar.gz` with `main.py` at its top; a folder with `main.py`; a `.py`
+    file or an executable; a checkpoint or run folder, `latest`, or `shipped` (packaged on the spot). A folder or file of the same
+    name as an opponent is meant with `./` before it.
+    """
+    if isinstance(player, Player):
+        return player
+    name = str(player)
+    if name in opponent_names():
+        return _program(name, FOLDER / name / "main.py")
+    path = Path(player)
+    if name in WORDS and not path.exists():
+        return _packaged(name)
+    if not path.exists():
+        raise ValueError(
+            f"Player {name!r} does not exist; accepted are a built-in opponent ({', '.join(opponent_names())}), a .tar.gz, "
+            "a folder with main.py, a main.py, a checkpoint or run folder, latest, and shipped."
+        )
+    if path.is_dir():
+        if (path / "main.py").is_file():
+            return _program(name, path / "main.py")
+        if any((path / name).exists() for name in (CONFIG, POLICY, *POINTERS)) or steps_of(path):
+            return _packaged(name)
+        raise ValueError(f"Folder {path} is no player: it has no main.py, and it is no checkpoint or run folder.")
+    if path.name.endswith((".tar.gz", ".tgz")):
+        return _unpacked(name, path)
+    if path.suffix == ".py" or os.access(path, os.X_OK):
+        return _program(name, path)
+    if path.name in ("best", "latest"):
+        return _packaged(name)
+    raise ValueError(f"File {path} is no player; accepted are a .tar.gz, a .py file and an executable.")
+
+
+def _program(name: str, path: Path) -> Player:
+    path = path.resolve()
+    command = [sys.executable, path.name] if path.suffix == ".py" else [str(path)]
+    return Player(name, command, path.parent)
+
+
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="lux-player-", ignore_cleanup_errors=True)
+
+
+def _packaged(name: str) -> Player:
+    from submission.package import package  # brings torch, which takes a second and is needed for checkpoints only
+
+    with tempfile.TemporaryDirectory(prefix="lux-package-") as folder:
+        tarball = Path(folder) / "submission.tar.gz"
+        package(name, tarball)
+        return _unpacked(name, tarball)
+
+
+def _unpacked(name: str, tarball: Path) -> Player:
+    temporary = _temporary()
+    try:
+        folder = Path(temporary.name)
+        extract(tarball, folder)
+        if not (folder / "main.py").is_file():
+            inside = [str(path.relative_to(folder)) for path in sorted(folder.rglob("main.py"))]
+            hint = f" (there is one at {inside[0]})" if inside else ""
+            raise ValueError(f"{tarball} has no main.py at its top{hint}; the judge needs it there.")
+        player = _program(name, folder / "main.py")
+    except BaseException:
+        temporary.cleanup()
+        raise
+    player.temporary = temporary
+    return player
+
+
+def extract(tarball: Path, folder: Path) -> None:
+    """Unpack a tar.gz into an existing folder: plain files and folders inside it, nothing else.
+
+    Raises `ValueError` for a damaged file, for members that would land outside of `folder`, for links and devices, and
+    for one that unpacks to more than `UNPACKED_LIMIT` bytes.
+    """
+    total = 0
+    try:
+        with tarfile.open(tarball, "r:gz") as tar:
+            for count, member in enumerate(tar):
+                parts = [part for part in PurePosixPath(member.name).parts if part != "."]
+                if member.name.startswith("/") or ".." in parts or "\\" in member.name:
+                    raise ValueError(f"{tarball} has the member {member.name!r}, which would be unpacked outside of its folder.")
+                if not (member.isfile() or member.isdir()):
+                    raise ValueError(f"{tarball} has the member {member.name!r}, which is neither a file nor a folder.")
+                total += member.size
+                if total > UNPACKED_LIMIT or count >= MEMBER_LIMIT:
+                    raise ValueError(f"{tarball} unpacks to more than {UNPACKED_LIMIT >> 20} MiB or {MEMBER_LIMIT} files.")
+                target = folder.joinpath(*parts)
+                if member.isdir():
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source = tar.extractfile(member)
+                assert source is not None  # it is a plain file
+                with source, open(target, "wb") as file:
+                    while chunk := source.read(1 << 20):
+                        file.write(chunk)
+                target.chmod(0o755 if member.mode & 0o100 else 0o644)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ValueError(f"{tarball} is not a whole tar.gz: {error}.") from error
+    except OSError as error:
+        raise ValueError(f"{tarball} cannot be unpacked: {error.strerror or error}.") from error

@@ -1,0 +1,70 @@
+"""Train an agent; the run folder holds checkpoints, metrics (TensorBoard and metrics.jsonl) and the config.
+
+On several GPUs or machines: torchrun --nproc-per-node GPUS main.py train ... (docs/scaling.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from commands.options import RUNS, UsageError, early, parse
+from commands.show import print_scores
+from training.config import TrainConfig, config_of
+from training.presets import PRESETS
+from training.run import checkpoint, parallel
+from training.run.stopping import Stopped
+from training.train import check_resumable, run_to_resume, train
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """The options of `main.py train`."""
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    preset: str = "demo"
+    """Where the other options start from: demo (the survival skill, fast), full (the whole game), advised (the whole game with
+    a scripted agent's advice) or paper (the published protocol)."""
+    run_dir: Path | None = None
+    """Folder of the run (default: runs/PRESET-SEED)."""
+    init: str | None = None
+    """Start with the weights of this checkpoint or run folder (of imitate, say), with its network and what it may do. What is good already
+    wants a smaller --ppo.learning-rate than the preset demo has."""
+    resume: bool = False
+    """Go on from the latest checkpoint of the run folder, by the config stored there; what must not change is refused.
+    With more --env-steps a lowered learning rate rises again, to what it would be there in a run of that length."""
+
+
+def run(argv: list[str]) -> None:
+    chosen = early(argv, "--preset", "demo")
+    if chosen not in PRESETS:
+        raise UsageError(f"There is no preset {chosen!r}; accepted are {', '.join(PRESETS)}.")
+
+    with parallel.group():
+        start = TrainCommand(config=PRESETS[chosen], preset=chosen)
+        if init := early(argv, "--init", ""):
+            first = parallel.on_first(lambda: config_of(checkpoint.load(init, check=config_of).config))
+            start = dataclasses.replace(start, config=dataclasses.replace(start.config, policy=first.policy, actions=first.actions))
+        if "--resume" in argv:
+            named = Path(early(argv, "--run-dir", str(RUNS / f"{chosen}-{early(argv, '--seed', str(start.config.seed))}")))
+            run_dir, config = parallel.on_first(lambda: run_to_resume(named))
+            start = TrainCommand(config=config, preset=chosen, run_dir=run_dir, resume=True)
+        args = parse(TrainCommand, argv, "train", __doc__, default=start)
+        run_dir = start.run_dir or args.run_dir or RUNS / f"{chosen}-{args.config.seed}"
+        if args.resume:
+            check_resumable(start.config, args.config)
+        try:
+            scores = train(args.config, run_dir, args.resume, args.init)
+        except Stopped as stopped:
+            if parallel.rank() == 0:
+                print(stopped)
+            return
+        if parallel.rank() > 0:
+            return
+    print(f"The run is in {run_dir}; see it with: tensorboard --logdir {run_dir}")
+    if scores:
+        print_scores(scores, f"{args.config.eval_maps} unseen maps")
