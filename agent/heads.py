@@ -7,7 +7,7 @@ factors given what was chosen (the chain rule's terms along the sampled path).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn as nn
@@ -30,14 +30,25 @@ from wrappers.action import (
     TRANSFER_BIT,
 )
 
-FACTORS = 4  # kind, direction, resource, amount
-# where each head's logits lie
-_WIDTHS = (KINDS, DIRECTIONS, DIRECTIONS, RESOURCES, RESOURCES, LEVELS, LEVELS)
-LOGITS = sum(_WIDTHS)
+FACTORS = 4
+KIND, DIRECTION, RESOURCE, AMOUNT = range(FACTORS)
 
 
-# where the logits of each head begin
-_STARTS = tuple(sum(_WIDTHS[:k]) for k in range(len(_WIDTHS)))
+class Heads(NamedTuple):
+    """Something of each head, in the order of their logits. Transfers have heads of their own for what comes after the kind."""
+
+    kind: Any
+    move: Any  # its direction
+    transfer: Any  # its direction
+    transfer_resource: Any
+    pickup_resource: Any
+    transfer_amount: Any
+    amount: Any  # of a pickup or recharge
+
+
+WIDTHS = Heads(KINDS, DIRECTIONS, DIRECTIONS, RESOURCES, RESOURCES, LEVELS, LEVELS)
+LOGITS = sum(WIDTHS)
+STARTS = Heads(*(sum(WIDTHS[:k]) for k in range(len(WIDTHS))))  # where a head's logits begin
 
 
 class ActionTerms(NamedTuple):
@@ -60,12 +71,16 @@ class ActionHeads(nn.Module):
 
 def advised_logits(columns: Tensor) -> Tensor:
     """[M, LOGITS], 1 at the logits that an advised action needs: `columns [M, 5]` as `wrappers.advice` writes them."""
-    action, given = columns[:, :4].long(), columns[:, 4]
-    kind = action[:, 0]
+    action, given = columns[:, :FACTORS].long(), columns[:, FACTORS]
+    kind = action[:, KIND]
     hot = torch.zeros(len(columns), LOGITS, device=columns.device)
     hot.scatter_(1, kind[:, None], given[:, None])
-    for index, of_transfer, of_others in ((1, 2, 1), (2, 3, 4), (3, 5, 6)):
-        start = torch.where(kind == TRANSFER, _STARTS[of_transfer], _STARTS[of_others])
+    for index, of_transfer, of_others in (
+        (DIRECTION, STARTS.transfer, STARTS.move),
+        (RESOURCE, STARTS.transfer_resource, STARTS.pickup_resource),
+        (AMOUNT, STARTS.transfer_amount, STARTS.amount),
+    ):
+        start = torch.where(kind == TRANSFER, of_transfer, of_others)
         used = given * _uses(index, kind)
         hot.scatter_add_(1, (start + action[:, index])[:, None], used[:, None])
     return hot
@@ -82,12 +97,12 @@ def _masked_log_softmax(logits: Tensor, legal: Tensor) -> Tensor:
 
 
 def _uses(index: int, kind: Tensor) -> Tensor:
-    """[M] bool, whether the chosen kinds [M] have a factor 1 (direction), 2 (resource) or 3 (amount)."""
+    """[M] bool, whether the chosen kinds [M] have a DIRECTION, a RESOURCE or an AMOUNT."""
     used = kind == TRANSFER
-    if index == 1:
+    if index == DIRECTION:
         return used | (kind == MOVE)
     used = used | (kind == PICKUP)
-    return used | (kind == RECHARGE) if index == 3 else used
+    return used | (kind == RECHARGE) if index == AMOUNT else used
 
 
 def _entropy(log_p: Tensor, legal: Tensor) -> Tensor:
@@ -114,22 +129,22 @@ class Distribution:
 
     def factor(self, index: int, action: Tensor) -> tuple:
         """Logits [M, n] and legality [M, n] of factor `index`, given the factors before it in `action [M, 4]`."""
-        kinds, moves, transfers, *others = self.logits.split(_WIDTHS, dim=-1)
-        if index == 0:
-            return kinds, unpack_mask(self.mask, 0, KINDS)
-        is_transfer = (action[:, 0] == TRANSFER)[:, None]
-        if index == 1:
-            logits = torch.where(is_transfer, transfers, moves)
+        heads = Heads(*self.logits.split(WIDTHS, dim=-1))
+        if index == KIND:
+            return heads.kind, unpack_mask(self.mask, 0, KINDS)
+        is_transfer = (action[:, KIND] == TRANSFER)[:, None]
+        if index == DIRECTION:
+            logits = torch.where(is_transfer, heads.transfer, heads.move)
             allowed = torch.where(is_transfer, self.transferable().any(-1), unpack_mask(self.mask, MOVE_BIT, DIRECTIONS))
-        elif index == 2:
-            chosen = self.transferable().gather(1, action[:, 1, None, None].expand(-1, 1, RESOURCES))[:, 0]
-            logits = torch.where(is_transfer, others[0], others[1])
+        elif index == RESOURCE:
+            chosen = self.transferable().gather(1, action[:, DIRECTION, None, None].expand(-1, 1, RESOURCES))[:, 0]
+            logits = torch.where(is_transfer, heads.transfer_resource, heads.pickup_resource)
             allowed = torch.where(is_transfer, chosen, unpack_mask(self.mask, PICKUP_BIT, RESOURCES))
         else:
-            logits = torch.where(is_transfer, others[2], others[3])
+            logits = torch.where(is_transfer, heads.transfer_amount, heads.amount)
             allowed = self.amounts.expand(logits.shape)
         first = torch.arange(logits.shape[1], device=logits.device) == 0
-        return logits, torch.where(_uses(index, action[:, 0])[:, None], allowed, first)
+        return logits, torch.where(_uses(index, action[:, KIND])[:, None], allowed, first)
 
     def transferable(self) -> Tensor:
         """[M, DIRECTIONS, RESOURCES] bool."""
@@ -137,8 +152,8 @@ class Distribution:
 
     def choosers(self, index: int, action: Tensor) -> Tensor:
         """[r] int64, the rows that have a choice in factor `index`; to the others it adds exactly nothing."""
-        if index > 0:
-            return _uses(index, action[:, 0]).nonzero()[:, 0]
+        if index != KIND:
+            return _uses(index, action[:, KIND]).nonzero()[:, 0]
         kinds = self.mask & (1 << KINDS) - 1
         return (kinds & kinds - 1).nonzero()[:, 0]  # more than one bit
 

@@ -1,10 +1,13 @@
 """What robots are pointed at: the nearest factory, free ice and ore, the rubble to clear next, and the ways there.
 
-Written for one robot at a time, like `wrappers.features`, of which these are a part. Functions that write a run of `row` from position
-`k` on return where the next run begins.
+Written for one robot at a time, like `wrappers.features`, of which these are a part. Functions that write a run of numbers into `row`
+from position `k` on have the run's names beside them.
 """
 
 from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +18,15 @@ from wrappers.action import DIG_RUBBLE
 from wrappers.masks import wall_distance
 from wrappers.routes import CLEAR, NO_WAY, STEP
 
+
+def numbered(*names: str) -> Any:
+    """The positions of a run's numbers by their names: `row[k + RUN.name]`."""
+    return namedtuple("Numbered", names)(*range(len(names)))
+
+
+TARGET = numbered("side_x", "side_y", "dx", "dy", "distance", "closeness", "at", "adjacent")
+STEPS = numbered("up", "right", "down", "left")  # by direction, as `DX` and `DY` from 1 on
+WAY = numbered("up", "right", "down", "left", "length", "power_after")
 WORK_REACH = 10  # steps from the walls of a factory up to which rubble is pointed at
 MAX_WORK = 12 * WORK_REACH + 2 * WORK_REACH * (WORK_REACH - 1)  # cells that near
 GROUND_REACH = WORK_REACH + 4  # steps from the walls up to which open ground counts
@@ -143,20 +155,19 @@ def wall_cell(cell, centre):
 def write_target(row, k, cell, target):
     """Where `target` (a cell, or -1 for none: all zero) lies from `cell`."""
     if target < 0:
-        row[k : k + 8] = 0
-        return k + 8
+        row[k : k + len(TARGET)] = 0
+        return
     dx = target // SIZE - cell // SIZE
     dy = target % SIZE - cell % SIZE
     distance = abs(dx) + abs(dy)
-    row[k] = min(max(dx, -1), 1)
-    row[k + 1] = min(max(dy, -1), 1)
-    row[k + 2] = min(max(dx, -32), 32) / 16
-    row[k + 3] = min(max(dy, -32), 32) / 16
-    row[k + 4] = min(distance, 64) / 32
-    row[k + 5] = 1 / (1 + distance)
-    row[k + 6] = distance == 0
-    row[k + 7] = distance == 1
-    return k + 8
+    row[k + TARGET.side_x] = min(max(dx, -1), 1)
+    row[k + TARGET.side_y] = min(max(dy, -1), 1)
+    row[k + TARGET.dx] = min(max(dx, -32), 32) / 16
+    row[k + TARGET.dy] = min(max(dy, -32), 32) / 16
+    row[k + TARGET.distance] = min(distance, 64) / 32
+    row[k + TARGET.closeness] = 1 / (1 + distance)
+    row[k + TARGET.at] = distance == 0
+    row[k + TARGET.adjacent] = distance == 1
 
 
 @jit
@@ -189,13 +200,13 @@ def write_way(game, rules, price, r, row, k):
     cell = int(game.robot_cell[r])
     heavy = int(game.robot_heavy[r])
     size = int(rules.map_size)
-    row[k : k + 6] = 0
+    row[k : k + len(WAY)] = 0
     cost = int(price[cell])
     if cost >= NO_WAY:
-        return k + 6
-    row[k + 4] = min(cost / (32 * STEP), 2.0)
+        return
+    row[k + WAY.length] = min(cost / (32 * STEP), 2.0)
     power = int(game.robot_power[r]) - (cost if heavy else cost / STEP)
-    row[k + 5] = max(power / rules.battery_capacity[heavy], -1.0)
+    row[k + WAY.power_after] = max(power / rules.battery_capacity[heavy], -1.0)
     if cost > 0:
         for d in range(1, 5):
             x = cell // SIZE + DX[d]
@@ -205,7 +216,6 @@ def write_way(game, rules, price, r, row, k):
             if enter < NO_WAY:
                 row[k + d - 1] = enter + int(price[x * SIZE + y])
         rate_directions(row, k)
-    return k + 6
 
 
 @jit
@@ -213,7 +223,7 @@ def write_steps(game, rules, r, target, row, k):
     """The directions of robot `r` to a cell nearby: the steps that bring it nearer, by what is in the way of the next; -1 is no target."""
     cell = int(game.robot_cell[r])
     size = int(rules.map_size)
-    row[k : k + 4] = 0
+    row[k : k + len(STEPS)] = 0
     if target >= 0 and target != cell:
         for d in range(1, 5):
             x = cell // SIZE + DX[d]
@@ -221,7 +231,6 @@ def write_steps(game, rules, r, target, row, k):
             away = abs(target // SIZE - x) + abs(target % SIZE - y)
             row[k + d - 1] = min(enter_cost(game, r // MAX_ROBOTS, x, y, size) + STEP * away, NO_WAY)
         rate_directions(row, k)
-    return k + 4
 
 
 @jit

@@ -213,8 +213,10 @@ class QLearner:
         self.optimizer.step()
         self.updates += 1
         if self.topology is not None:
+            changes = self.topology.changes
             self.topology.between_iterations(self.progress, self.optimizer)
-            share_masks(self.online, self.target)
+            if self.topology.changes > changes:
+                share_masks(self.online, self.target)
         if self.updates % config.target_interval == 0:
             self.target.load_state_dict(self.online.state_dict())
         return float(loss.detach())

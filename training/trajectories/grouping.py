@@ -50,6 +50,17 @@ class Grouping:
             raise ValueError(f"The modulo of a grouping is {self.modulo}; accepted are 1 to 4096.")
 
 
+ROW_TYPES = {
+    "step": np.int32,
+    "side": np.int32,
+    "slot": np.int16,
+    "kind": np.int8,
+    "cell": np.int16,
+    "ident": np.int32,
+    "home": np.int16,
+}
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows of a rollout, ordered by step, then side; columns as in `Observation`."""
@@ -63,7 +74,7 @@ class Rows:
     home: np.ndarray  # [R] int16, slot of the home factory, -1 for none
 
     def __post_init__(self) -> None:
-        for name in ("side", "slot", "kind", "cell", "ident", "home"):
+        for name in ROW_TYPES:
             if getattr(self, name).shape != self.step.shape:
                 raise ValueError(f"Column {name} of the rows has shape {getattr(self, name).shape}; step has {self.step.shape}.")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from agent.backbones import Experience
 from agent.batch import Batch
-from training.trajectories.grouping import Grouping, Part, Rows, make_groups
+from training.trajectories.grouping import ROW_TYPES, Grouping, Part, Rows, make_groups
 
 
 class RowColumns(NamedTuple):
@@ -51,8 +51,7 @@ class Rollout:
         self.truncated = np.zeros((steps, games), bool)
         self.width = sizes["entity"] + sizes.get("advice", 0)
         self._columns = self._make_columns(steps * sides * 12)
-        self._facts = np.zeros((7, 0), np.int64)
-        self._grow_facts(len(self._columns.slot))
+        self._rows = Rows(**{name: np.zeros(len(self._columns.slot), dtype) for name, dtype in ROW_TYPES.items()})
         self.reward = np.zeros(len(self._columns.slot), np.float32)
         self.cut_value = np.zeros(len(self._columns.slot), np.float32)
         self.count = 0  # rows so far
@@ -67,16 +66,12 @@ class Rollout:
         i, f = torch.int64, torch.float32
         return RowColumns(column(f, self.width), column(i), column(i), column(i), column(i), column(i), column(i, 4), column(f), column(f))
 
-    def _grow_facts(self, cap: int) -> None:
-        grown = np.zeros((7, cap), np.int64)
-        grown[:, : self._facts.shape[1]] = self._facts
-        self._facts = grown
-
     @property
     def nbytes(self) -> int:
         """Bytes held, on the device and off it."""
         tensors = [*self._columns, *self._fields.values(), self.planes, self.scalar]
-        return sum(t.nbytes for t in tensors) + self._facts.nbytes + self.reward.nbytes + self.cut_value.nbytes
+        arrays = [*vars(self._rows).values(), self.reward, self.cut_value]
+        return sum(t.nbytes for t in tensors) + sum(array.nbytes for array in arrays)
 
     def begin(self) -> None:
         """Forget the last rollout."""
@@ -94,9 +89,8 @@ class Rollout:
         for name, before in self._fields.items():
             self._fields[name] = before.new_zeros(cap, before.shape[1])
             self._fields[name][: self.count] = before[: self.count]
-        self._grow_facts(cap)
-        self.reward = np.concatenate([self.reward, np.zeros(cap - len(self.reward), np.float32)])
-        self.cut_value = np.concatenate([self.cut_value, np.zeros(cap - len(self.cut_value), np.float32)])
+        self._rows = Rows(**{name: grown(column, cap) for name, column in vars(self._rows).items()})
+        self.reward, self.cut_value = grown(self.reward, cap), grown(self.cut_value, cap)
 
     def add(
         self,
@@ -116,9 +110,9 @@ class Rollout:
         first, last = self.count, self.count + rows
         columns = self._columns
         columns.value[first:last] = value
-        self._facts[0, first:last] = self._step
-        for k, fact in enumerate((obs.side, obs.slot, obs.kind, obs.cell, obs.ident, obs.home)):
-            self._facts[k + 1, first:last] = fact[:rows]
+        self._rows.step[first:last] = self._step
+        for name in ("side", "slot", "kind", "cell", "ident", "home"):
+            getattr(self._rows, name)[first:last] = getattr(obs, name)[:rows]
         self.reward[first:last] = 0.0
         self.cut_value[first:last] = 0.0
         if self._step < self.steps or self.keep_last:
@@ -148,11 +142,13 @@ class Rollout:
 
     def cut(self, obs, value: Tensor) -> None:
         """Values `value [rows]` of the final states `obs`, for the last step's rows of games that were truncated."""
-        facts = self._facts[:, self._last : self.count]
-        later = {(int(s), int(i)): float(v) for s, i, v in zip(obs.side[: obs.rows], obs.ident[: obs.rows], value.cpu())}
-        truncated = self.truncated[self._step - 1]
-        for k in np.flatnonzero(truncated[facts[1] // 2]):
-            self.cut_value[self._last + k] = later.get((int(facts[1, k]), int(facts[5, k])), 0.0)
+        side, ident = (column[self._last : self.count] for column in (self._rows.side, self._rows.ident))
+        cut = np.flatnonzero(self.truncated[self._step - 1][side // 2])
+        # an entity is told by its side and its creation number; one that is not there any more is worth nothing
+        _, now, later = np.intersect1d(
+            entity(side[cut], ident[cut]), entity(obs.side[: obs.rows], obs.ident[: obs.rows]), assume_unique=True, return_indices=True
+        )
+        self.cut_value[self._last + cut[now]] = value.cpu().numpy()[later]
 
     def finish(self) -> None:
         """All T steps acted and the observation after them was added."""
@@ -162,16 +158,7 @@ class Rollout:
 
     def rows(self) -> Rows:
         """Who the rows are, step T included."""
-        step, side, slot, kind, cell, ident, home = self._facts[:, : self.count]
-        return Rows(
-            step=step.astype(np.int32),
-            side=side.astype(np.int32),
-            slot=slot.astype(np.int16),
-            kind=kind.astype(np.int8),
-            cell=cell.astype(np.int16),
-            ident=ident.astype(np.int32),
-            home=home.astype(np.int16),
-        )
+        return Rows(**{name: column[: self.count].copy() for name, column in vars(self._rows).items()})
 
     @property
     def value(self) -> np.ndarray:
@@ -217,7 +204,8 @@ class Rollout:
         if not self.keep_last:
             raise ValueError("The rollout did not keep the observation of its last step; make it with keep_last.")
         sides = 2 * self.games
-        team = torch.from_numpy(self._facts[0, : self.count] * sides + self._facts[1, : self.count]).to(self.device)
+        step, side = (column[: self.count].astype(np.int64) for column in (self._rows.step, self._rows.side))
+        team = torch.from_numpy(step * sides + side).to(self.device)
         rows = torch.arange(self.count, device=self.device)
         return self._batch(rows, team, self.planes.flatten(0, 1), self.scalar.flatten(0, 1))
 
@@ -243,7 +231,7 @@ class Rollout:
         count = self.count
         return {
             "columns": [column[:count] for column in self._columns],
-            "facts": self._facts[:, :count],
+            "facts": np.stack([column[:count] for column in vars(self._rows).values()]).astype(np.int64),  # in the order of `Rows`
             "rows": [self.reward[:count], self.cut_value[:count]],
             "steps": [self.new_game, self.done, self.truncated],
             "seen": [self.planes, self.scalar],
@@ -257,7 +245,8 @@ class Rollout:
         self._reserve(count)
         for column, stored in zip(self._columns, state["columns"]):
             column[:count] = stored
-        self._facts[:, :count] = state["facts"]
+        for column, stored in zip(vars(self._rows).values(), state["facts"]):
+            column[:count] = stored
         for own, stored in zip((self.reward, self.cut_value), state["rows"]):
             own[:count] = stored
         for own, stored in zip((self.new_game, self.done, self.truncated), state["steps"]):
@@ -266,7 +255,17 @@ class Rollout:
             own.copy_(stored)
         self._planes_shape = torch.Size(state["planes_shape"])
         self.count, self._step = count, self.steps
-        self.acted = self._last = int(np.searchsorted(self._facts[0, :count], self.steps))
+        self.acted = self._last = int(np.searchsorted(self._rows.step[:count], self.steps))
+
+
+def grown(column: np.ndarray, cap: int) -> np.ndarray:
+    """The column `[n]` with zeros behind it, `[cap]`."""
+    return np.concatenate([column, np.zeros(cap - len(column), column.dtype)])
+
+
+def entity(side: np.ndarray, ident: np.ndarray) -> np.ndarray:
+    """`[r]` int64, a number for each entity of all games."""
+    return side.astype(np.int64) << 32 | ident
 
 
 def join(parts: list[Experience]) -> Experience:
