@@ -21,6 +21,7 @@ from agent.extractor import HybridExtractor, PixelExtractor
 from agent.heads import LOGITS, ActionHeads, Distribution, advised_logits
 from agent.layers import linear
 from agent.sparse import SparseConfig, sparsify
+from engine.config import check_choice
 from wrappers.action import ActionConfig
 from wrappers.advice import ADVICE
 from wrappers.features import FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
@@ -67,10 +68,8 @@ class PolicyConfig:
     sparse: SparseConfig = field(default_factory=SparseConfig)
 
     def __post_init__(self) -> None:
-        if self.extractor not in EXTRACTORS:
-            raise ValueError("extractor is {!r}; accepted are {}.".format(self.extractor, ", ".join(EXTRACTORS)))
-        if self.backbone not in BACKBONES:
-            raise ValueError("backbone is {!r}; accepted are {}.".format(self.backbone, ", ".join(sorted(BACKBONES))))
+        check_choice(self, EXTRACTORS, "extractor")
+        check_choice(self, sorted(BACKBONES), "backbone")
         if self.adviser is not None and self.adviser not in ADVISERS:
             raise ValueError("adviser is {!r}; accepted are {}, or none.".format(self.adviser, ", ".join(ADVISERS)))
         if not 0 <= self.sparsity < 1:

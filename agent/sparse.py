@@ -18,6 +18,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from engine.config import check_choice, check_range
+
 METHODS = ("rigl", "set", "static")
 
 
@@ -39,16 +41,12 @@ class SparseConfig:
     """Pull of present weights towards 0, added to their gradient; absent weights have none."""
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError("sparse.method is {!r}; accepted are {}.".format(self.method, ", ".join(METHODS)))
-        for name in ("interval", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"sparse.{name} is {getattr(self, name)}; it must be at least 1.")
+        check_choice(self, METHODS, "method", prefix="sparse.")
+        check_range(self, 1, None, "interval", "window", prefix="sparse.")
         for name in ("drop", "stop"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"sparse.{name} is {getattr(self, name)}; accepted is more than 0, up to 1.")
-        if self.weight_decay < 0:
-            raise ValueError(f"sparse.weight_decay is {self.weight_decay}; it must not be negative.")
+        check_range(self, 0, None, "weight_decay", prefix="sparse.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Collection, Optional
 
 import numpy as np
 
@@ -19,6 +19,22 @@ MAX_FACTORIES = 10  # factories a side that a game record has room for
 MAX_ROBOTS = 512  # robots a side that a game record has room for
 QUEUE = 20  # entries of an action queue that a robot record has room for
 LIGHT, HEAVY = 0, 1
+
+
+def check_range(config: Any, low: float, high: Optional[float], *names: str, prefix: str = "") -> None:
+    """Raises `ValueError` for a field of a config that is below `low` or above `high` (None: no bound); `prefix` goes before its name."""
+    for name in names:
+        value = getattr(config, name)
+        if not low <= value or high is not None and not value <= high:
+            accepted = f"it must be at least {low}" if high is None else f"accepted are {low} to {high}"
+            raise ValueError(f"{prefix}{name} is {value}; {accepted}.")
+
+
+def check_choice(config: Any, known: Collection[str], *names: str, prefix: str = "") -> None:
+    """Raises `ValueError` for a field of a config that is none of the words `known`."""
+    for name in names:
+        if getattr(config, name) not in known:
+            raise ValueError("{}{} is {!r}; accepted are {}.".format(prefix, name, getattr(config, name), ", ".join(known)))
 
 
 @dataclass(frozen=True)
@@ -116,29 +132,21 @@ class GameConfig:
     heavy: RobotConfig = HEAVY_ROBOT
 
     def __post_init__(self) -> None:
-        def check(name: str, low: int, high: int) -> None:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} is {value}; accepted are {low} to {high}.")
-
-        check("map_size", 12, SIZE)
-        check("min_factories", 1, self.max_factories)
-        check("max_factories", self.min_factories, MAX_FACTORIES)
-        check("max_episode_length", 1, 1_000_000)
-        check("unit_action_queue_size", 1, QUEUE)
-        check("max_rubble", 0, 200)
-        check("max_lichen_per_tile", 1, 250)
-        check("max_transfer_amount", 0, 30_000)
-        check("cycle_length", 1, 1_000_000)
-        check("day_length", 0, self.cycle_length)
-        for name in ("ice_water_ratio", "ore_metal_ratio", "lichen_watering_cost_factor"):
-            check(name, 1, 1_000_000)
+        check_range(self, 12, SIZE, "map_size")
+        check_range(self, 1, self.max_factories, "min_factories")
+        check_range(self, self.min_factories, MAX_FACTORIES, "max_factories")
+        check_range(self, 1, QUEUE, "unit_action_queue_size")
+        check_range(self, 0, 200, "max_rubble")
+        check_range(self, 1, 250, "max_lichen_per_tile")
+        check_range(self, 0, 30_000, "max_transfer_amount")
+        check_range(self, 1, 1_000_000, "max_episode_length", "cycle_length")
+        check_range(self, 0, self.cycle_length, "day_length")
+        check_range(self, 1, 1_000_000, "ice_water_ratio", "ore_metal_ratio", "lichen_watering_cost_factor")
         for name in _WHOLE_NUMBERS:
-            check(name, 0, 1_000_000)
+            check_range(self, 0, 1_000_000, name)
             if getattr(self, name) != int(getattr(self, name)):
                 raise ValueError(f"{name} is {getattr(self, name)}; the engine plays whole numbers only.")
-        if not 0 <= self.power_loss_factor <= 1:
-            raise ValueError(f"power_loss_factor is {self.power_loss_factor}; accepted are 0 to 1.")
+        check_range(self, 0, 1, "power_loss_factor")
         for kind, robot in (("light", self.light), ("heavy", self.heavy)):
             robot.check(kind)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from agent.plain import from_dict
 from agent.policy import PolicyConfig
-from engine.config import MAX_FACTORIES, GameConfig
+from engine.config import MAX_FACTORIES, GameConfig, check_range
 from training.trajectories.grouping import Grouping
 from training.trajectories.switchboard import Switchboard
 from wrappers.action import ActionConfig
@@ -50,12 +50,9 @@ class PPOConfig:
     """Share of the training after which that weight is 0."""
 
     def __post_init__(self) -> None:
-        for name in ("num_games", "rollout_steps", "epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name, low, high in (("gamma", 0, 1), ("gae_lambda", 0, 1), ("clip_coef", 0, 10), ("learning_rate", 0, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are {low} to {high}.")
+        check_range(self, 1, None, "num_games", "rollout_steps", "epochs", "minibatches", prefix="ppo.")
+        check_range(self, 0, 1, "gamma", "gae_lambda", "learning_rate", prefix="ppo.")
+        check_range(self, 0, 10, "clip_coef", prefix="ppo.")
         for name in ("target_kl", "desired_kl"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0.")
@@ -101,12 +98,11 @@ class LeagueConfig:
     one rated highest by them."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (("share", 0, 1), ("hardness", 0, 100), ("win_rate", 0, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"league.{name} is {getattr(self, name)}; accepted are {low} to {high}.")
-        for name, low in (("min_games", 1), ("max_steps", 1), ("distinct", 1), ("scripted_games", 0), ("match_games", 2)):
-            if getattr(self, name) < low:
-                raise ValueError(f"league.{name} is {getattr(self, name)}; it must be at least {low}.")
+        check_range(self, 0, 1, "share", "win_rate", prefix="league.")
+        check_range(self, 0, 100, "hardness", prefix="league.")
+        check_range(self, 1, None, "min_games", "max_steps", "distinct", prefix="league.")
+        check_range(self, 0, None, "scripted_games", prefix="league.")
+        check_range(self, 2, None, "match_games", prefix="league.")
         given = [*self.scripted, *self.checkpoints]
         if len(set(given)) < len(given):
             raise ValueError(f"The league's opponents are {' '.join(given)}; name each once.")
@@ -152,13 +148,9 @@ class QConfig:
     """Width of its hypernetworks."""
 
     def __post_init__(self) -> None:
-        names = ("num_games", "rollout_steps", "replay", "passes", "minibatches", "epsilon_steps", "target_interval", "embed", "hypernet")
-        for name in names:
-            if getattr(self, name) < 1:
-                raise ValueError(f"q.{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("learning_rate", "gamma", "lam", "epsilon_start", "epsilon_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"q.{name} is {getattr(self, name)}; accepted are 0 to 1.")
+        check_range(self, 1, None, "num_games", "rollout_steps", "replay", "passes", "minibatches", prefix="q.")
+        check_range(self, 1, None, "epsilon_steps", "target_interval", "embed", "hypernet", prefix="q.")
+        check_range(self, 0, 1, "learning_rate", "gamma", "lam", "epsilon_start", "epsilon_end", prefix="q.")
         if self.minibatches > self.num_games * self.rollout_steps:
             raise ValueError(f"q.minibatches is {self.minibatches}, more than q.num_games * q.rollout_steps.")
 
@@ -181,10 +173,8 @@ class CurriculumConfig:
     """Turns between these states; each takes 0.35 MB of memory."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"curriculum.share is {self.share}; accepted are 0 to 1.")
-        if self.every < 1:
-            raise ValueError(f"curriculum.every is {self.every}; it must be at least 1.")
+        check_range(self, 0, 1, "share", prefix="curriculum.")
+        check_range(self, 1, None, "every", prefix="curriculum.")
         if self.factories is not None and not 1 <= self.factories[0] <= self.factories[1] <= MAX_FACTORIES:
             raise ValueError(
                 f"curriculum.factories are {self.factories[0]} and {self.factories[1]}; accepted are two numbers from 1 to "
@@ -235,18 +225,13 @@ class TrainConfig:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
 
     def __post_init__(self) -> None:
-        if self.env_steps < 1:
-            raise ValueError(f"env_steps is {self.env_steps}; it must be at least 1.")
-        for name, high in (("train_maps", 1_000_000), ("eval_maps", 1000), ("threads", 1024)):
-            if not 1 <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are 1 to {high}.")
-        if self.max_turns is not None and self.max_turns < 1:
-            raise ValueError(f"max_turns is {self.max_turns}; it must be at least 1.")
-        if self.checkpoint_every < 1 or self.eval_every < 0:
-            raise ValueError(
-                f"checkpoint_every is {self.checkpoint_every} (at least 1) and eval_every is {self.eval_every} (at least 0); "
-                "one of them is out of range."
-            )
+        check_range(self, 1, None, "env_steps", "checkpoint_every")
+        check_range(self, 0, None, "eval_every")
+        check_range(self, 1, 1_000_000, "train_maps")
+        check_range(self, 1, 1000, "eval_maps")
+        check_range(self, 1, 1024, "threads")
+        if self.max_turns is not None:
+            check_range(self, 1, None, "max_turns")
         if self.reward.own < 1 and self.switches.own_reward_weight < 1:
             raise ValueError(
                 f"reward.own is {self.reward.own} and switches.own_reward_weight is {self.switches.own_reward_weight}; "

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import CELLS, MAX_FACTORIES, MAX_ROBOTS, SIZE
+from engine.config import CELLS, MAX_FACTORIES, MAX_ROBOTS, SIZE, check_range
 from engine.jit import jit
 from engine.state import DX, DY, POWER
 
@@ -100,17 +100,8 @@ class ActionConfig:
                     raise ValueError(f"{name} has {value!r}; accepted are {', '.join(known)}.")
         if not self.amounts:
             raise ValueError(f"amounts is empty; at least one of {', '.join(AMOUNT_NAMES)} is needed.")
-        for name in (
-            "ice_first",
-            "rubble_distance",
-            "water_reserve",
-            "lights",
-            "heavies",
-            "lights_per_factory",
-            "heavies_per_factory",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are 0 and more.")
+        check_range(self, 0, None, "ice_first", "rubble_distance", "water_reserve")
+        check_range(self, 0, None, "lights", "heavies", "lights_per_factory", "heavies_per_factory")
 
     @classmethod
     def survival(cls, **changes: Any) -> ActionConfig:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import MAX_FACTORIES, MAX_ROBOTS
+from engine.config import MAX_FACTORIES, MAX_ROBOTS, check_range
 from engine.jit import jit
 from engine.state import (
     HEAVIES_BUILT,
@@ -77,11 +77,8 @@ class RewardConfig:
     """Every row of a side at the end of the game: 1 for a win, 0 for a draw, -1 for a loss."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.own <= 1:
-            raise ValueError(f"own is {self.own}; accepted are 0 to 1.")
-        for name in ("rubble_distance", "shared_by"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are 0 and more.")
+        check_range(self, 0, 1, "own")
+        check_range(self, 0, None, "rubble_distance", "shared_by")
 
     def rules(self) -> Any:
         """The config as one record (`REWARD_DTYPE`), which is what the compiled code reads."""

@@ -26,6 +26,7 @@ from agent.backbones import Backbone, Entities, Experience, linear_flops
 from agent.backbones.adaps_cluster import FEW, Transitions, find_clusters, learn_identities, nearest, neuron_masks
 from agent.backbones.grouped import GroupedLinear, NeuronGate, grouped_stats
 from agent.layers import tanh
+from engine.config import check_choice, check_range
 
 SHARING = ("adaps", "full", "full_id", "none", "selective")
 KEYS = ("kind_group", "slot")
@@ -72,13 +73,9 @@ class AdapsConfig:
 
     def __post_init__(self) -> None:
         for name, known in (("sharing", SHARING), ("key", KEYS)):
-            if getattr(self, name) not in known:
-                raise ValueError("{} is {!r}; accepted are {}.".format(name, getattr(self, name), ", ".join(known)))
-        for name in ("layers", "kinds", "groups", "slots", "samples", "latent", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.max_clusters < 2:
-            raise ValueError(f"max_clusters is {self.max_clusters}; it must be at least 2.")
+            check_choice(self, known, name)
+        check_range(self, 1, None, "layers", "kinds", "groups", "slots", "samples", "latent", "epochs")
+        check_range(self, 2, None, "max_clusters")
         if not 0 <= self.clusters <= self.max_clusters:
             raise ValueError(f"clusters is {self.clusters}; accepted are 0 to max_clusters, {self.max_clusters}.")
         for name in ("warmup", "threshold"):

@@ -23,6 +23,7 @@ from torch import Tensor
 from agent.backbones import Backbone, Entities, Experience, linear_flops, linear_stats
 from agent.layers import linear, tanh
 from agent.sparse import MaskedLinear, Rules, Topology
+from engine.config import check_choice, check_range
 
 AGENTS = ("groups", "slots")
 CONNECTIONS = ("grow", "blocks", "dense")
@@ -62,13 +63,9 @@ class BUNConfig:
 
     def __post_init__(self) -> None:
         for name, accepted in (("agents", AGENTS), ("connections", CONNECTIONS), ("grow_in", GROW_IN)):
-            if getattr(self, name) not in accepted:
-                raise ValueError("bun.{} is {!r}; accepted are {}.".format(name, getattr(self, name), ", ".join(accepted)))
-        for name in ("seats", "hidden", "layers", "interval", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"bun.{name} is {getattr(self, name)}; it must be at least 1.")
-        if not 0 <= self.budget <= 1:
-            raise ValueError(f"bun.budget is {self.budget}; accepted are 0 to 1.")
+            check_choice(self, accepted, name, prefix="bun.")
+        check_range(self, 1, None, "seats", "hidden", "layers", "interval", "window", prefix="bun.")
+        check_range(self, 0, 1, "budget", prefix="bun.")
         if not 0 <= self.start < self.stop <= 1:
             raise ValueError(f"bun.start is {self.start} and bun.stop is {self.stop}; accepted are 0 <= start < stop <= 1.")
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from agent.backbones import Backbone, Entities
 from agent.backbones.grouped import Grouped, grouped_stats
 from agent.layers import linear
+from engine.config import check_choice, check_range
 
 SHARING = ("kind", "slot", "shared")
 MESSAGES = ("learned", "frozen", "none")
@@ -61,11 +62,8 @@ class CommunicationConfig:
 
     def __post_init__(self) -> None:
         for name, known in (("sharing", SHARING), ("messages", MESSAGES), ("hearing", HEARING)):
-            if getattr(self, name) not in known:
-                raise ValueError("{} is {!r}; accepted are {}.".format(name, getattr(self, name), ", ".join(known)))
-        for name in ("kinds", "slots", "message", "message_hidden", "layers", "hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+            check_choice(self, known, name)
+        check_range(self, 1, None, "kinds", "slots", "message", "message_hidden", "layers", "hidden")
         if self.neighbours < 2 or self.neighbours % 2:
             raise ValueError(f"neighbours is {self.neighbours}; accepted are even numbers from 2.")
 

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 
 from reproduce.claims.experiment import FINAL_EPISODES, Claim, Experiment, Row, Rows, Verdict, ahead, clearly_more, final, mean, told
 from reproduce.claims.plots import returns_by_sparsity
+from reproduce.claims.sparsity import LEVELS, METHODS, least_saving, not_faster, saves, static_is_worst
 from reproduce.tasks.q_learn import MAST, RIGL, QConfig, QLearner
 from training.run.runs import Run
 from training.value_based.nets import NetConfig
 
-LEVELS = (80, 90, 95)  # percent of weights absent
-METHODS = {"static": "static mask", "set": "SET", "rigl": "RigL"}
 PARTS = {  # what MAST is without each of its parts
     "mellow": ("Soft Mellowmax", {"mellow": False}),
     "lambda": ("TD(lambda)", {"lam": 0.0}),
@@ -102,40 +101,15 @@ def loses_little(percent: int, reference: str = "dense") -> Callable[[Rows], Ver
     return judge
 
 
-def fewer(what: str, percent: int) -> Callable[[Rows], Verdict]:
-    """MAST has at least half of what the density alone would save."""
-
-    def judge(rows: Rows) -> Verdict:
-        def number(run: Run) -> float:
-            return run["stats"][what]
-
-        times = mean(rows["dense"], number) / mean(rows[f"mast_{percent}"], number)
-        return Verdict(f"{times:.1f} times fewer", times >= 0.5 / (1 - percent / 100))
-
-    return judge
-
-
-def static_is_worst(percent: int) -> Callable[[Rows], Verdict]:
-    """In the mean."""
-
-    def judge(rows: Rows) -> Verdict:
-        names = {**METHODS, "mast": "MAST"}
-        means = {name: mean(rows[f"{name}_{percent}"]) for name in names}
-        ours = ", ".join(f"{title} {told(rows[f'{name}_{percent}'])}" for name, title in names.items())
-        return Verdict(ours, min(means, key=lambda name: means[name]) == "static")
-
-    return judge
+def counted(what: str) -> Callable[[Run], float]:
+    """A figure of a run's network."""
+    return lambda run: run["stats"][what]
 
 
 def no_help(rows: Rows) -> Verdict:
     """Not clearly more."""
     more = clearly_more(rows["dense_dual"], rows["dense"])
     return Verdict(f"{told(rows['dense_dual'])} against {told(rows['dense'])}", None if more is None else not more)
-
-
-def not_faster(rows: Rows) -> Verdict:
-    ratio = mean(rows["rigl_90"], lambda run: run["train_seconds"]) / mean(rows["dense"], lambda run: run["train_seconds"])
-    return Verdict(f"{ratio:.2f} times the CPU time of dense", ratio > 0.9)
 
 
 COUNTED = {
@@ -156,12 +130,12 @@ def claims() -> list[Claim]:
         out.append(Claim(text, "not in the paper", needs, loses_little(percent, "dense_mast"), SHORT))
     for what, (title, paper) in COUNTED.items():
         for percent in LEVELS:
-            text = f"MAST, {percent} % sparse, has at least {0.5 / (1 - percent / 100):.3g} times fewer {title}"
-            out.append(Claim(text, paper, ("dense", f"mast_{percent}"), fewer(what, percent), BIASES, counted=True))
+            text = f"MAST, {percent} % sparse, has at least {least_saving(percent):.3g} times fewer {title}"
+            out.append(Claim(text, paper, ("dense", f"mast_{percent}"), saves(counted(what), "mast", percent), BIASES, counted=True))
     for percent in LEVELS:
         needs = tuple(f"{name}_{percent}" for name in (*METHODS, "mast"))
         text = f"Of the sparse methods static masks are worst, at {percent} %"
-        out.append(Claim(text, "static worst", needs, static_is_worst(percent), SMALL_TASK))
+        out.append(Claim(text, "static worst", needs, static_is_worst({**METHODS, "mast": "MAST"}, percent), SMALL_TASK))
     for percent in LEVELS:
         for method, title in METHODS.items():
             needs = (f"small_{percent}", f"{method}_{percent}")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from reproduce.claims.experiment import Claim, Experiment, Row, Rows, Verdict, ahead, keeps, mean, told
+from reproduce.claims.experiment import Claim, Experiment, Row, Rows, ahead, keeps
 from reproduce.claims.plots import returns_by_sparsity
+from reproduce.claims.sparsity import LEVELS, METHODS, least_saving, not_faster, saves, static_is_worst
 from reproduce.tasks.learn import LearnConfig, Learner
 
-LEVELS = (80, 90, 95)  # percent of weights absent
-METHODS = {"rigl": "RigL", "set": "SET", "static": "static mask"}
 DENSE = LearnConfig(task="spread", backbone="dense", method={"layers": 2}, width=128, env_steps=120_000, envs=32, rollout_steps=25)
 AGENTS, FEATURES, ACTIONS = 3, 18, 5  # of spread
 
@@ -54,32 +52,6 @@ def flops(run: dict) -> float:
     return run["stats"]["flops"]
 
 
-def fewer_flops(percent: int) -> Callable[[Rows], Verdict]:
-    """By at least half of what the density alone would give."""
-
-    def judge(rows: Rows) -> Verdict:
-        times = mean(rows["dense"], flops) / mean(rows[f"rigl_{percent}"], flops)
-        return Verdict(f"{times:.1f} times fewer", times >= 0.5 / (1 - percent / 100))
-
-    return judge
-
-
-def static_is_worst(percent: int) -> Callable[[Rows], Verdict]:
-    """In the mean."""
-
-    def judge(rows: Rows) -> Verdict:
-        means = {name: mean(rows[f"{name}_{percent}"]) for name in METHODS}
-        ours = ", ".join(f"{METHODS[name]} {told(rows[f'{name}_{percent}'])}" for name in METHODS)
-        return Verdict(ours, min(means, key=lambda name: means[name]) == "static")
-
-    return judge
-
-
-def not_faster(rows: Rows) -> Verdict:
-    ratio = mean(rows["rigl_90"], lambda run: run["train_seconds"]) / mean(rows["dense"], lambda run: run["train_seconds"])
-    return Verdict(f"{ratio:.2f} times the CPU time of dense", ratio > 0.9)
-
-
 def claims() -> list[Claim]:
     out = []
     for percent in LEVELS:
@@ -88,12 +60,18 @@ def claims() -> list[Claim]:
             Claim(text, "5 to 20 times smaller, < 3 % loss", ("dense", f"rigl_{percent}"), keeps(f"rigl_{percent}", "dense", 0.97), LOSS)
         )
     for percent in LEVELS:
-        text = f"RigL, {percent} % sparse, needs at least {0.5 / (1 - percent / 100):.3g} times fewer FLOPs a decision"
-        out.append(Claim(text, "up to 20 times fewer", ("dense", f"rigl_{percent}"), fewer_flops(percent), HEADS, counted=True))
+        text = f"RigL, {percent} % sparse, needs at least {least_saving(percent):.3g} times fewer FLOPs a decision"
+        out.append(Claim(text, "up to 20 times fewer", ("dense", f"rigl_{percent}"), saves(flops, "rigl", percent), HEADS, counted=True))
     for percent in LEVELS:
         needs = tuple(f"{name}_{percent}" for name in METHODS)
         out.append(
-            Claim(f"Of the sparse methods static masks are worst, at {percent} %", "static worst", needs, static_is_worst(percent), STATIC)
+            Claim(
+                f"Of the sparse methods static masks are worst, at {percent} %",
+                "static worst",
+                needs,
+                static_is_worst(METHODS, percent),
+                STATIC,
+            )
         )
     for percent in LEVELS:
         needs = (f"small_{percent}", f"rigl_{percent}")

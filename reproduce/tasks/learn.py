@@ -20,6 +20,7 @@ from torch import Tensor
 from agent.backbones import Backbone, Entities, Experience, linear_stats
 from agent.layers import linear, tanh
 from agent.policy import BACKBONES
+from engine.config import check_choice, check_range
 from reproduce.tasks import Task, make_task
 from reproduce.tasks.curve import run_with_curve
 from training.ppo.loss import ppo_loss
@@ -65,11 +66,8 @@ class LearnConfig:
     eval_episodes: int = 64
 
     def __post_init__(self) -> None:
-        if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone is {self.backbone!r}; accepted are {', '.join(sorted(BACKBONES))}.")
-        for name in ("width", "env_steps", "envs", "rollout_steps", "epochs", "minibatches", "evaluations", "eval_episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        check_choice(self, sorted(BACKBONES), "backbone")
+        check_range(self, 1, None, "width", "env_steps", "envs", "rollout_steps", "epochs", "minibatches", "evaluations", "eval_episodes")
         if self.minibatches > self.envs * self.rollout_steps:
             raise ValueError(
                 f"minibatches is {self.minibatches}, but envs {self.envs} x rollout_steps {self.rollout_steps} have fewer teams."

@@ -20,6 +20,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from agent.sparse import SparseConfig, sparsify
+from engine.config import check_choice, check_range
 from reproduce.tasks import make_task
 from reproduce.tasks.curve import run_with_curve
 from reproduce.tasks.learn import EVALUATION_SEED
@@ -90,14 +91,10 @@ class QConfig:
 
     def __post_init__(self) -> None:
         for name, known in (("algo", ALGORITHMS), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; accepted are {', '.join(known)}.")
-        for name in ("env_steps", "envs", "buffer", "batch", "epsilon_steps", "target_interval", "evaluations", "eval_episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("lam", "lam_start", "gamma", "epsilon_start", "epsilon_end"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are 0 to 1.")
+            check_choice(self, known, name)
+        check_range(self, 1, None, "env_steps", "envs", "buffer", "batch")
+        check_range(self, 1, None, "epsilon_steps", "target_interval", "evaluations", "eval_episodes")
+        check_range(self, 0, 1, "lam", "lam_start", "gamma", "epsilon_start", "epsilon_end")
         if not 0 <= self.recent_batch <= min(self.batch, self.recent) or self.batch - self.recent_batch > self.buffer:
             raise ValueError(
                 f"batch is {self.batch} with {self.recent_batch} from a short replay of {self.recent} and the rest from one of "

@@ -50,7 +50,7 @@ def trainer_of(variant: str) -> PPOLearner:
     return PPOLearner(dataclasses.replace(SMALL, policy=VARIANTS[variant]))
 
 
-def equal_states(one: dict[str, Any], other: dict[str, Any]) -> None:
+def check_equal(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         assert torch.equal(tensor, other[name]), name
@@ -77,9 +77,9 @@ def test_two_iterations_and_two_more_are_four(trained):
     again.load_state(stored.trainer_state)
     for _ in range(2):
         again.step_iteration()
-    equal_states(trainer.policy.state_dict(), again.policy.state_dict())
+    check_equal(trainer.policy.state_dict(), again.policy.state_dict())
     for one, other in zip(trainer.optimizer.state_dict()["state"].values(), again.optimizer.state_dict()["state"].values(), strict=True):
-        equal_states(one, other)
+        check_equal(one, other)
 
 
 def test_metrics_tell_what_the_network_is(trained):
@@ -114,7 +114,7 @@ def test_before_the_first_step_of_an_epoch_the_ratio_is_one(trained):
     pairs = np.arange(parts.pairs)
     _, metrics = trainer.minibatch_loss(parts.part(pairs), torch.from_numpy(pairs), columns)
     assert metrics["losses/clipfrac"] == 0 and abs(metrics["losses/approx_kl"]) < 1e-8
-    equal_states(state, trainer.policy.state_dict())  # acting and looking change nothing
+    check_equal(state, trainer.policy.state_dict())  # acting and looking change nothing
 
 
 def test_packed_for_playing_it_is_the_same_function(trained):
@@ -192,7 +192,7 @@ def test_two_ranks_choose_the_same_connections_and_clusters(tmp_path):
     assert done.returncode == 0, done.stderr
     for variant in VARIANTS:
         first, second = (torch.load(tmp_path / f"{variant}-{rank}.pt") for rank in (0, 1))
-        equal_states(first, second)
+        check_equal(first, second)
         start = trainer_of(variant).policy.state_dict()
         masks = [name for name in start if name.endswith(".mask") and start[name].dtype == torch.bool]
         assert any(not torch.equal(first[name], start[name]) for name in masks) == ("bun" in variant or "sparse" in variant)

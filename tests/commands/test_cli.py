@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from commands import VERBS
+from main import main
 from training.config import PPOConfig, TrainConfig
 from training.train import train
 
@@ -32,14 +35,31 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_verb():
     result = run("--help")
     assert result.returncode == 0
-    for verb in ("demo", "train", "evaluate", "package", "submit", "play", "bench"):
-        assert f"\n  {verb}" in result.stdout
+    told = dict(re.findall(r"^  (\w+) +(\S.*)", result.stdout, re.MULTILINE))
+    assert tuple(told) == VERBS and all(len(summary) > 20 for summary in told.values())
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "package", "submit", "play", "bench", "demo"])
-def test_help_of_a_verb(verb):
-    result = run(verb, "--help")
-    assert result.returncode == 0 and "usage: main.py " + verb in result.stdout
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb(verb, capsys):
+    try:
+        code = main([verb, "--help"])
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 0 and "usage: main.py " + verb in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["--help", "replay --help"])
+def test_help_does_not_wait_for_torch(words):
+    code = f"""
+import sys, main
+try:
+    main.main({words.split()})
+except SystemExit:
+    pass
+assert not {{"torch", "numba"}} & set(sys.modules)
+"""
+    root = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -212,9 +212,9 @@ def test_reward_switches() -> None:
 def test_errors_name_value_and_alternatives() -> None:
     with pytest.raises(ValueError, match="robots is 'pairs'; accepted are each, all"):
         Grouping(robots="pairs")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="modulo of a grouping is 0"):
+    with pytest.raises(ValueError, match="grouping.modulo is 0; accepted are 1 to 4096"):
         Grouping(modulo=0)
-    with pytest.raises(ValueError, match="Switch value is 'team'"):
+    with pytest.raises(ValueError, match="switches.value is 'team'; accepted are group, global"):
         Switchboard(value="team")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="own_reward_weight is 1.5"):
         Switchboard(own_reward_weight=1.5)

@@ -28,7 +28,7 @@ from agent.plain import from_dict, to_dict
 from agent.policy import Policy, PolicyConfig, policy_sizes
 from agent.stored import Agent
 from arena.evaluate import EVALUATION_SEEDS, evaluate
-from engine.config import GameConfig
+from engine.config import GameConfig, check_range
 from training.imitation.lessons import Lesson, LessonConfig, Lessons, Make, account, load, make, store
 from training.imitation.replays import Recording, lessons_of
 from training.presets import PRESETS
@@ -86,11 +86,9 @@ class ImitateConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
 
     def __post_init__(self) -> None:
-        for name, least in (("games", 0), ("rounds", 0), ("round_games", 1), ("epochs", 1), ("batch", 1), ("jobs", 1), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
-        if not 0 <= self.eval_maps <= 1000:
-            raise ValueError(f"eval_maps is {self.eval_maps}; accepted are 0 to 1000.")
+        check_range(self, 0, None, "games", "rounds")
+        check_range(self, 1, None, "round_games", "epochs", "batch", "jobs", "threads")
+        check_range(self, 0, 1000, "eval_maps")
         if self.lessons.grid != policy_sizes(self.lessons.actions, self.policy, self.lessons.map_size)["plane_size"]:
             raise ValueError(f"lessons.grid is {self.lessons.grid}, which is not what policy.extractor {self.policy.extractor} sees.")
 

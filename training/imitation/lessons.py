@@ -21,7 +21,7 @@ import torch
 from agent.lichen_opening import opening_of
 from agent.stored import load_agent
 from arena.evaluate import Rival
-from engine.config import GameConfig
+from engine.config import GameConfig, check_range
 from engine.maps import MapPool
 from wrappers.action import KIND_NAMES, KINDS, WAIT, ActionConfig
 from wrappers.observation import GRID, Observation
@@ -72,9 +72,9 @@ class LessonConfig:
     """Cut games off after so many turns (default: play them to the end)."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (("keep", 0, 1), ("gamma", 0, 1)):
-            if not low <= getattr(self, name) <= high or self.keep == 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are {low} to {high}, keep not 0.")
+        check_range(self, 0, 1, "gamma")
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"keep is {self.keep}; accepted is more than 0, up to 1.")
 
 
 @dataclass(frozen=True)

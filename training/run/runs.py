@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from engine.config import check_range
 from submission.files import write_whole
 from training.run.progress import duration
 from training.run.stopping import TrainingError
@@ -45,9 +46,7 @@ def check_options(options: Any, lists: Sequence[str]) -> None:
         values = getattr(options, name)
         if not values or len(set(values)) < len(values):
             raise ValueError(f"{name} is {' '.join(map(str, values))!r}; at least one is needed, each once.")
-    for name in ("jobs", "eval_every"):
-        if getattr(options, name, 1) < 1:
-            raise ValueError(f"{name} is {getattr(options, name)}; it must be at least 1.")
+    check_range(options, 1, None, *(name for name in ("jobs", "eval_every") if hasattr(options, name)))
 
 
 def run_all(

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from engine.config import MAX_FACTORIES, MAX_ROBOTS, SIZE
+from engine.config import MAX_FACTORIES, MAX_ROBOTS, SIZE, check_choice, check_range
 from engine.jit import jit
 
 SLOTS = MAX_FACTORIES + MAX_ROBOTS
@@ -43,11 +43,8 @@ class Grouping:
     """Number of groups that `id_mod` makes."""
 
     def __post_init__(self) -> None:
-        for field in ("robots", "factories"):
-            if getattr(self, field) not in GROUPINGS:
-                raise ValueError(f"The grouping of {field} is {getattr(self, field)!r}; accepted are {', '.join(GROUPINGS)}.")
-        if not 1 <= self.modulo <= 4096:
-            raise ValueError(f"The modulo of a grouping is {self.modulo}; accepted are 1 to 4096.")
+        check_choice(self, GROUPINGS, "robots", "factories", prefix="grouping.")
+        check_range(self, 1, 4096, "modulo", prefix="grouping.")
 
 
 ROW_TYPES = {

@@ -17,11 +17,12 @@ The published ablation of trajectory separation is the table of presets at the e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
+from engine.config import check_choice, check_range
 from training.trajectories.grouping import Grouping, Groups, Part, sum_by_group
 
 Scope = Literal["group", "global"]
@@ -40,11 +41,8 @@ class Switchboard:
     """Share of a group's own reward; the rest is the mean over the side's groups."""
 
     def __post_init__(self) -> None:
-        for name in ("reward", "value", "log_prob", "entropy", "done"):
-            if getattr(self, name) not in ("group", "global"):
-                raise ValueError(f"Switch {name} is {getattr(self, name)!r}; accepted are 'group' and 'global'.")
-        if not 0.0 <= self.own_reward_weight <= 1.0:
-            raise ValueError(f"own_reward_weight is {self.own_reward_weight}; accepted are 0 to 1.")
+        check_choice(self, get_args(Scope), "reward", "value", "log_prob", "entropy", "done", prefix="switches.")
+        check_range(self, 0, 1, "own_reward_weight", prefix="switches.")
 
 
 def collect(values: np.ndarray, groups: Groups, scope: Scope) -> np.ndarray:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from agent.backbones import linear_flops
 from agent.layers import linear
+from engine.config import check_choice, check_range
 
 SHARING = ("shared", "separate")
 MESSAGES = ("none", "learned", "frozen")
@@ -39,11 +40,8 @@ class NetConfig:
 
     def __post_init__(self) -> None:
         for name, known in (("sharing", SHARING), ("messages", MESSAGES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"net.{name} is {getattr(self, name)!r}; accepted are {', '.join(known)}.")
-        for name in ("message", "hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"net.{name} is {getattr(self, name)}; it must be at least 1.")
+            check_choice(self, known, name, prefix="net.")
+        check_range(self, 1, None, "message", "hidden", prefix="net.")
 
 
 class Stack(nn.Module):
