@@ -13,13 +13,13 @@ demo: $(VENV)/.installed ## train, play and show, in a few minutes
 	$(BIN)/python main.py demo
 
 test: $(VENV)/.installed ## the fast tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed ## format, lint, types, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 format: $(VENV)/.installed ## put files into the form that check asks for
 	$(BIN)/ruff format .
