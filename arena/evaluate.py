@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from agent.advisers import advice_for
 from agent.lichen_opening import opening_of
-from agent.scripted import make_act
+from agent.scripted import make_act, make_compiled
 from agent.scripted import names as script_names
 from agent.stored import WORDS, Agent, load_agent
 from engine.config import GameConfig
@@ -34,10 +34,27 @@ class Evaluation(NamedTuple):
     games: list[GameResult]
 
 
+class Side(Protocol):
+    """Plays one side of one game after the other on game records."""
+
+    def write_orders(self, game: Any, rules: Any, player: int, orders: Any) -> None: ...
+
+
 class Scripted(NamedTuple):
     """An opponent of the judge's protocol; `make` makes one for a match."""
 
     make: Callable[[], Act]
+    compiled: Callable[[], Side] | None = None
+    """Makes one that plays the same on game records, without the protocol's messages."""
+
+    def side(self, config: GameConfig) -> Side:
+        """One that plays by these rules."""
+        return self.compiled() if self.compiled is not None else ScriptedSide(self.make, config)
+
+
+def built_in(name: str) -> Scripted:
+    """A built-in opponent."""
+    return Scripted(lambda: make_act(name), (lambda: make_compiled(name)) if make_compiled(name) is not None else None)
 
 
 def evaluate(
@@ -124,7 +141,7 @@ class Scripts:
     """A scripted opponent in every game of an evaluation, on the side that the agent leaves to it."""
 
     def __init__(self, opponent: Scripted, config: GameConfig, games: int) -> None:
-        self.sides = [ScriptedSide(opponent.make, config) for _ in range(games)]
+        self.sides = [opponent.side(config) for _ in range(games)]
         self.rules = config.rules()
 
     def order(self, games: np.recarray, orders: np.recarray) -> None:
@@ -158,7 +175,7 @@ def scores_of(games: list[GameResult], against: bool) -> dict[str, float]:
 def opponent_named(name: str) -> str | Scripted:
     """Whom a user means by an opponent's name: a built-in agent, or a checkpoint's path as it is. Raises `ValueError`."""
     if name in script_names():
-        return Scripted(lambda: make_act(name))
+        return built_in(name)
     if name not in WORDS and not Path(name).exists():
         raise ValueError(
             f"Opponent {name!r} does not exist; accepted are {', '.join(script_names())}, a checkpoint, a run folder, latest, and shipped."

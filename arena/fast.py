@@ -18,14 +18,13 @@ import torch
 from agent.advisers import advice_for
 from agent.lichen_opening import opening_of
 from agent.stored import Agent
-from arena.evaluate import Scripted
+from arena.evaluate import Scripted, Side
 from engine.config import GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
 from wrappers.action import write_all_orders
 from wrappers.advice import Advice
 from wrappers.observation import Observation, empty_static, observe, write_static
-from wrappers.scripted import ScriptedSide
 from wrappers.vec_env import Opening
 
 SIDES = ("left", "right")  # left is player_0
@@ -102,14 +101,14 @@ class _Arena:
         self.static = empty_static(len(fixtures))
         self.running = np.arange(len(fixtures))
         self.errors: dict[tuple[int, int], str] = {}  # (game, player): what a scripted agent broke down with
-        self.scripts: dict[tuple[int, int], ScriptedSide] = {}
+        self.scripts: dict[tuple[int, int], Side] = {}
         self.minds: list[_Mind] = []
         views: dict[Any, Observation] = {}
         known: dict[int, _Mind] = {}
         for i, fixture in enumerate(fixtures):
             for player, side in enumerate((fixture.left, fixture.right)):
                 if isinstance(side, Scripted):
-                    self.scripts[i, player] = ScriptedSide(side.make, config)
+                    self.scripts[i, player] = side.side(config)
                     continue
                 if id(side.policy) not in known:
                     grid, columns = side.policy.sizes["plane_size"], side.policy.sizes.get("advice", 0)

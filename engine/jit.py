@@ -38,6 +38,11 @@ def _digest(room: str) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
+def is_compiled() -> bool:
+    """Whether functions run compiled: numba is there, and nobody has switched it off (`NUMBA_DISABLE_JIT`)."""
+    return numba is not None and not numba.config.DISABLE_JIT  # pyright: ignore[reportPrivateImportUsage, reportAttributeAccessIssue]
+
+
 def jit(function: F) -> F:
     """Compile on first call, keep the machine code on disk, release the interpreter lock while running.
 

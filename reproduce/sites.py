@@ -18,10 +18,9 @@ import torch
 
 from agent import lichen_opening as rule
 from agent.opening import corner_sums, distance_to, footprint_distance, ground_worth, square_sum
-from agent.scripted import make_act
 from agent.scripted import names as opponent_names
 from agent.stored import Agent, load_agent
-from arena.evaluate import Scripted
+from arena.evaluate import Scripted, built_in
 from arena.fast import Fixture, play_games
 from engine.config import SIZE, GameConfig
 from submission.files import write_whole
@@ -193,11 +192,6 @@ def play_batch(batch: Batch, show: bool = False) -> Run:
         for name, value in zip(COLUMNS, values):
             columns[name].append(value)
     return {"settings": settings, "revision": revision(), "curve": columns}
-
-
-def built_in(name: str) -> Scripted:
-    """A scripted opponent."""
-    return Scripted(lambda: make_act(name))
 
 
 def team_features(game: Any, rules: Any) -> np.ndarray:

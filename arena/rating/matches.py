@@ -20,9 +20,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from agent.scripted import make_act
 from agent.stored import Agent, load_agent
-from arena.evaluate import Scripted
+from arena.evaluate import Scripted, built_in
 from arena.fast import Fixture, play_games
 from arena.match import play_match
 from arena.players import Player
@@ -79,7 +78,7 @@ class TaskPlayer:
         if number not in self._sides:
             source = self.setup.entrants[number].source
             scripted = self.setup.entrants[number].kind == "opponent"
-            self._sides[number] = Scripted(lambda: make_act(source)) if scripted else load_agent(source)[0]
+            self._sides[number] = built_in(source) if scripted else load_agent(source)[0]
         return self._sides[number]
 
     def play(self, task: Task, report: Callable[[float], None]) -> Iterator[tuple[int, Game]]:

@@ -135,7 +135,7 @@ def test_mean_around_is_the_mean_of_the_square() -> None:
 
 
 def test_all_opponents_are_folders_with_main() -> None:
-    assert {"idle", "random", "miner", "farmer", "raider", "reaper"} <= set(opponents())
+    assert {"idle", "random", "miner", "farmer", "raider", "reaper", "warden"} <= set(opponents())
 
 
 class Side:
@@ -216,14 +216,15 @@ def test_miners_outlive_idle(size: int) -> None:
         assert result.winner == ("left" if seed % 2 else "right"), (seed, result.reason)
 
 
-@pytest.mark.parametrize(("left", "right", "size"), [("farmer", "raider", 48), ("random", "farmer", 64)])
+@pytest.mark.parametrize(("left", "right", "size"), [("farmer", "raider", 48), ("random", "farmer", 64), ("warden", "raider", 48)])
 def test_no_order_is_rejected(left: str, right: str, size: int) -> None:
     assert official_match(left, right, 3, size, turns=60).turns == 60
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("left", "right", "size"), [("farmer", "raider", 48), ("raider", "miner", 64), ("farmer", "random", 48), ("reaper", "farmer", 48)]
+    ("left", "right", "size"),
+    [("farmer", "raider", 48), ("raider", "miner", 64), ("farmer", "random", 48), ("reaper", "farmer", 48), ("warden", "warden", 64)],
 )
 def test_no_order_is_rejected_in_whole_games(left: str, right: str, size: int) -> None:
     referee = official_match(left, right, 5, size)

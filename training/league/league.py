@@ -26,10 +26,9 @@ import torch
 
 from agent.plain import from_dict, to_dict
 from agent.policy import Policy
-from agent.scripted import make_act
 from agent.scripted import names as script_names
 from agent.stored import Agent, load_agent
-from arena.evaluate import Scripted
+from arena.evaluate import Scripted, built_in
 from training.config import LeagueConfig
 from wrappers.action import ActionConfig
 
@@ -158,8 +157,7 @@ class League:
 
     def scripted(self, uid: int) -> Scripted:
         """A member that is one."""
-        name = self.members[uid].name
-        return Scripted(lambda: make_act(name))
+        return built_in(self.members[uid].name)
 
     def _read(self, member: Member) -> None:
         """A checkpoint that the user gave."""

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from arena.evaluate import Side
 from arena.fast import select_sides
 from engine.engine import Engine
 from training.config import LeagueConfig
 from training.league.league import SELF, League, Played
 from wrappers.action import write_all_orders
 from wrappers.observation import Observation, observe
-from wrappers.scripted import ScriptedSide
 from wrappers.vec_env import GameResult, VecEnv
 
 _ROW_FIELDS = ("feature", "side", "slot", "kind", "cell", "ident", "home", "mask")
@@ -50,7 +50,7 @@ class Seats:
         self.generator = torch.Generator(league.device).manual_seed(int(streams[1] >> np.uint64(1)))
         self.next, self.games_left = SELF, 0  # whom the next games get, and how many of them
         self.games_of: dict[int, int] = {}  # uid -> games begun, for changing sides
-        self.scripts: dict[int, ScriptedSide] = {}  # game -> the agent
+        self.scripts: dict[int, Side] = {}  # game -> the agent
         self.record: dict[int, list[np.ndarray]] = {}  # game -> the policy's (slot, action) [rows, 5] int16 of every turn
         self._views: dict[Any, Observation] = {}
         self.own_opening, env.opening = env.opening, self.opening
@@ -78,7 +78,7 @@ class Seats:
         self.games_of[self.next] = begun + 1
         self.opponent[game], self.player[game] = self.next, begun % 2
         if self.league.members[self.next].kind == "script":
-            self.scripts[game] = ScriptedSide(self.league.scripted(self.next).make, self.env.config)
+            self.scripts[game] = self.league.scripted(self.next).side(self.env.config)
             self.record[game] = []
 
     def ended(self, finished: list[GameResult]) -> list[tuple[GameResult, tuple[int, ...]]]:
@@ -162,7 +162,7 @@ class Seats:
         i = self.env.restarting
         self._open(self.scripts.get(i), int(self.player[i]), game, rules, player, orders)
 
-    def _open(self, script: ScriptedSide | None, theirs: int, game: Any, rules: Any, player: int, orders: Any) -> None:
+    def _open(self, script: Side | None, theirs: int, game: Any, rules: Any, player: int, orders: Any) -> None:
         if script is None or player != theirs:
             self.own_opening(game, rules, player, orders)
             return
@@ -182,7 +182,7 @@ class Seats:
             for i, script in self.scripts.items():
                 self._ask(i, script, games[i], orders[i])
 
-    def _ask(self, i: int, script: ScriptedSide, game: Any, orders: Any) -> None:
+    def _ask(self, i: int, script: Side, game: Any, orders: Any) -> None:
         assert self.league is not None
         player = int(self.player[i])
         try:
@@ -231,11 +231,11 @@ class Seats:
         }
         self.scripts = {game: self._play_again(game) for game in self.record}
 
-    def _play_again(self, i: int) -> ScriptedSide:
+    def _play_again(self, i: int) -> Side:
         """The scripted agent of game `i` with all that it has seen of the match."""
         assert self.league is not None
         env, member = self.env, self.league.members[int(self.opponent[i])]
-        script, theirs = ScriptedSide(self.league.scripted(member.uid).make, env.config), int(self.player[i])
+        script, theirs = self.league.scripted(member.uid).side(env.config), int(self.player[i])
         engine = Engine(env.config, 1)
         engine.reset(0, env.pool, int(env.map_index[i]))
         game, orders, rules = engine.games[0], engine.orders[0], engine.rules
@@ -255,7 +255,7 @@ class Seats:
                 "it goes on without its memory of this game, and the run is not exactly the one that was interrupted.",
                 stacklevel=2,
             )
-            return ScriptedSide(self.league.scripted(member.uid).make, env.config)
+            return self.league.scripted(member.uid).side(env.config)
         return script
 
 

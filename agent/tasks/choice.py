@@ -1,0 +1,317 @@
+"""Which task a robot takes, by rule, and the trip that it becomes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NOTHING, ORE_TASK, assign
+from agent.tasks.trips import give, put_cargo, put_charge, put_digs, put_steps, standing_on
+from agent.tasks.ways import find_way, is_open
+from engine.config import CELLS, MAX_ROBOTS, QUEUE, SIZE
+from engine.jit import jit
+from engine.state import DX, DY, ENTRY, ICE, METAL, ORE, WATER
+from wrappers.routes import CLEAR, NO_WAY, STEP
+from wrappers.targets import FAR_FROM_ROBOT, list_rubble, wall_cell
+
+SPARE = (10, 140)  # power that a light, a heavy robot keeps back on a trip
+REST = 4  # turns for which a robot without a plan is left alone
+
+
+@jit
+def dig_counts(game, rules, r, cell, task):
+    """Digs of robot `r` until the cell is clear, and from then on until its hold is full."""
+    heavy = int(game.robot_heavy[r])
+    removed = int(rules.dig_rubble_removed[heavy])
+    clear = (int(game.rubble[cell]) + removed - 1) // removed
+    if task == CLEAR_TASK:
+        return clear, 0
+    gain = int(rules.dig_resource_gain[heavy])
+    room = int(rules.cargo_space[heavy]) - int(game.robot_cargo[r, ICE if task == ICE_TASK else ORE])
+    return clear, (room + gain - 1) // gain
+
+
+@jit
+def best_source(game, static, turn, player, home, r, task):
+    """The cell of ice or ore around `home` that nobody digs with the cheapest way there and back, clearing included; or -1."""
+    cells = static.ice_near[home] if task == ICE_TASK else static.ore_near[home]
+    cell = int(game.robot_cell[r])
+    heavy = int(game.robot_heavy[r])
+    best = -1
+    least = NO_WAY
+    for i in range(len(cells)):
+        near = int(cells[i])
+        if near < 0:
+            break
+        if turn.used[near] or turn.danger[heavy, near]:
+            continue
+        other = int(game.robot_at[near])
+        if other >= 0 and other != r:
+            continue
+        walk = STEP * (abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE))
+        cost = walk + int(static.home_price[home, near]) + CLEAR * int(game.rubble[near])
+        if cost < least:
+            best, least = near, cost
+    return best
+
+
+@jit
+def best_rubble(game, rules, action_rules, turn, player, home, r):
+    """The cell whose clearing opens most ground for lichen soonest, that nobody works on; -1 if there is none."""
+    if turn.works[home] < 0:
+        turn.works[home] = list_rubble(game, rules, action_rules, home, turn.work[home])
+    cell = int(game.robot_cell[r])
+    heavy = int(game.robot_heavy[r])
+    best = -1
+    least = 1 << 30
+    for i in range(turn.works[home]):
+        near = int(turn.work[home, 0, i])
+        walk = abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE)
+        cost = FAR_FROM_ROBOT * walk + int(turn.work[home, 1, i])
+        if cost >= least or turn.used[near] or turn.danger[heavy, near]:
+            continue
+        other = int(game.robot_at[near])
+        if other >= 0 and other != r:
+            continue
+        best, least = near, cost
+    return best
+
+
+@jit
+def water_need(game, rules, home):
+    """Water a turn that the factory drinks and could give to its lichen."""
+    return 1.0 + int(game.factory_grow[home]) / 10.0
+
+
+@jit
+def heavy_task(game, rules, dials, turn, home, r, now, left, k):
+    """The `k`-th best task of a heavy robot that is at home; NOTHING behind the last."""
+    crew = turn.crew[home, 1]
+    mates_ice = int(crew[ICE_TASK]) - 0
+    water = int(game.factory_cargo[home, WATER]) + int(game.factory_cargo[home, ICE]) // 4
+    need = water_need(game, rules, home)
+    metal = int(game.factory_cargo[home, METAL]) + int(game.factory_cargo[home, ORE]) // 5
+    if water >= need * left:
+        return CLEAR_TASK if k == 0 else ICE_TASK if k == 1 else NOTHING
+    supplied = dials.ice_a_heavy * mates_ice >= need * dials.supply
+    wants = left > dials.last_ore and metal < dials.metal_enough and int(crew[ORE_TASK]) < dials.ore_diggers
+    if wants and (supplied and water > 50 or mates_ice == 0 and water > dials.ore_water):
+        return ORE_TASK if k == 0 else ICE_TASK if k == 1 else CLEAR_TASK if k == 2 else NOTHING
+    if k == 0:
+        return ICE_TASK
+    return CLEAR_TASK if k == 1 and water > 100 else NOTHING
+
+
+@jit
+def try_dig(game, rules, static, action_rules, dials, memory, turn, r, task, target, now, left, queue, length, power, orders):
+    """Compile a trip that digs at `target`; whether it is worth it, and so ordered. `power` is what the robot has on the way."""
+    heavy = int(game.robot_heavy[r])
+    home = int(memory.home[r])
+    cell = int(game.robot_cell[r])
+    steps = np.zeros(CELLS, np.int8)
+    out, cost = find_way(game, rules, turn, r, cell, target, False, steps)
+    if out < 0:
+        return False
+    price = int(static.home_price[home, target])
+    if price >= NO_WAY:
+        return False
+    back = price if heavy else price // STEP + 1
+    clear, room = dig_counts(game, rules, r, target, task)
+    digs = min((power - cost - back - SPARE[heavy]) // int(rules.dig_cost[heavy]), clear + room)
+    inside = standing_on(game, r) >= 0
+    water = int(game.factory_cargo[home, WATER]) + int(game.factory_cargo[home, ICE]) // 4
+    if task == CLEAR_TASK:
+        worth = min(clear, 3)
+    else:
+        worth = clear + (min(6, room) if inside and water >= 30 else 1)
+        if int(turn.crew[home, 1, ICE_TASK]) - (memory.task[r] == ICE_TASK) == 0 and heavy:  # back before the water is used up
+            rate = water_need(game, rules, home) if task == ICE_TASK else 1.0
+            lasts = int((water + int(game.robot_cargo[r, ICE]) // 4) / rate)
+            digs = min(digs, max(lasts - 15 - out * 2, clear + 12))
+        if out + digs + out > left:
+            digs = left - 2 * out - 1
+    if digs < worth or digs < 1:
+        return False
+    assign(game, memory, turn, r, task, target)
+    length = put_steps(queue, length, steps, out)
+    length = put_digs(queue, length, digs)
+    if task != CLEAR_TASK:
+        count, _ = find_way(game, rules, turn, r, target, int(game.factory_cell[home]), True, steps)
+        if count >= 0 and length < QUEUE:
+            length = put_steps(queue, length, steps, count)
+    give(game, rules, memory, r, now, queue, length, orders)
+    return True
+
+
+@jit
+def go_home(game, rules, memory, turn, r, now, queue, length, orders):
+    """Order the walk to the nearest wall of the robot's factory; whether there is one."""
+    steps = np.zeros(CELLS, np.int8)
+    cell = int(game.robot_cell[r])
+    count, _ = find_way(game, rules, turn, r, cell, int(game.factory_cell[memory.home[r]]), True, steps)
+    if count <= 0:
+        return False
+    assign(game, memory, turn, r, HOME_TASK, -1)
+    give(game, rules, memory, r, now, queue, put_steps(queue, length, steps, count), orders)
+    return True
+
+
+@jit
+def step_aside(game, rules, memory, turn, r, now, queue, length, orders, flee):
+    """Order one step to a safe free cell: away from danger (`flee`), or off the tiles of a factory; whether there is one."""
+    player = r // MAX_ROBOTS
+    heavy = int(game.robot_heavy[r])
+    cell = int(game.robot_cell[r])
+    size = int(rules.map_size)
+    home = int(game.factory_cell[memory.home[r]])
+    best = 0
+    least = 1 << 30
+    for d in range(1, 5):
+        x = cell // SIZE + DX[d]
+        y = cell % SIZE + DY[d]
+        if x < 0 or y < 0 or x >= size or y >= size:
+            continue
+        near = x * SIZE + y
+        if not is_open(game, turn, player, r, heavy, near, True):
+            continue
+        cost = int(rules.move_cost_at[heavy, game.rubble[near]])
+        if cost + int(rules.action_queue_power_cost[heavy]) > game.robot_power[r]:
+            continue
+        wall = wall_cell(near, home)
+        away = abs(wall // SIZE - x) + abs(wall % SIZE - y)
+        inside = game.factory_at[near] >= 0
+        score = cost + 1000 * away if flee else cost + (100_000 if inside or game.ice[near] or game.ore[near] else 0)
+        if score < least:
+            best, least = d, score
+    if best == 0:
+        return False
+    steps = np.zeros(1, np.int8)
+    steps[0] = best
+    give(game, rules, memory, r, now, queue, put_steps(queue, length, steps, 1), orders)
+    return True
+
+
+@jit
+def in_the_way(game, cell):
+    """Whether a robot that waits there would be in others' way: close to a factory, or on ice or ore."""
+    if game.ice[cell] or game.ore[cell]:
+        return True
+    for f in range(game.factory_count):
+        if game.factory_alive[f]:
+            centre = int(game.factory_cell[f])
+            if abs(cell // SIZE - centre // SIZE) <= 3 and abs(cell % SIZE - centre % SIZE) <= 3:
+                return True
+    return False
+
+
+@jit
+def park(game, rules, memory, turn, r, now, queue, length, orders):
+    """Order the walk to a cell near home where a robot with nothing to do is in nobody's way; whether there is one."""
+    cell = int(game.robot_cell[r])
+    size = int(rules.map_size)
+    home = int(game.factory_cell[memory.home[r]])
+    heavy = int(game.robot_heavy[r])
+    best = -1
+    least = 1 << 30
+    for x in range(max(home // SIZE - 7, 0), min(home // SIZE + 7, size - 1) + 1):
+        for y in range(max(home % SIZE - 7, 0), min(home % SIZE + 7, size - 1) + 1):
+            near = x * SIZE + y
+            walk = abs(x - cell // SIZE) + abs(y - cell % SIZE)
+            cost = 20 * walk + int(game.rubble[near])
+            if cost < least and game.robot_at[near] < 0 and not turn.used[near] and not turn.danger[heavy, near]:
+                if game.factory_at[near] < 0 and not in_the_way(game, near):
+                    best, least = near, cost
+    if best < 0:
+        return False
+    steps = np.zeros(CELLS, np.int8)
+    count, cost = find_way(game, rules, turn, r, cell, best, False, steps)
+    if count <= 0 or cost + SPARE[heavy] > game.robot_power[r]:
+        return False
+    assign(game, memory, turn, r, NOTHING, best)
+    give(game, rules, memory, r, now, queue, put_steps(queue, length, steps, count), orders)
+    return True
+
+
+@jit
+def choose_at_home(game, rules, static, action_rules, dials, memory, turn, r, factory, now, left, orders):
+    """A robot on an own factory hands over, charges, and sets out; or it rests."""
+    player = r // MAX_ROBOTS
+    heavy = int(game.robot_heavy[r])
+    home = int(memory.home[r])
+    queue = np.zeros((QUEUE, ENTRY), np.int16)
+    length = put_cargo(game, rules, queue, 0, r)
+    handing = length
+    power = int(game.robot_power[r]) - int(rules.action_queue_power_cost[heavy])
+    if factory != home and heavy and handing == 0 and int(static.home_price[home, game.robot_cell[r]]) + SPARE[1] < power:
+        if go_home(game, rules, memory, turn, r, now, queue, 0, orders):
+            return
+    kept = 500 if not heavy and int(game.factory_cargo[factory, WATER]) < 80 and now > 20 else 0
+    charge = max(min(int(turn.power[factory]) - kept, int(rules.battery_capacity[heavy]) - power), 0)
+    ready = power + charge >= (dials.trip_power if heavy and int(game.factory_cargo[home, WATER]) > 40 else (120 if heavy else 50))
+    before = int(turn.power[factory])
+    if ready:
+        length = put_charge(turn, queue, length, factory, charge)
+        own = int(memory.task[r])
+        turn.crew[home, heavy, own] -= 1  # counted without itself
+        turn.crew[home, heavy, NOTHING] += 1
+        if memory.target[r] >= 0:
+            turn.used[memory.target[r]] = 0
+        memory.task[r] = NOTHING
+        memory.target[r] = -1
+        for k in range(3):
+            task = heavy_task(game, rules, dials, turn, home, r, now, left, k) if heavy else (CLEAR_TASK if k == 0 else NOTHING)
+            if task == NOTHING:
+                break
+            if task == CLEAR_TASK:
+                target = best_rubble(game, rules, action_rules, turn, player, home, r) if left > 30 else -1
+            else:
+                target = best_source(game, static, turn, player, home, r, task)
+            if target >= 0 and try_dig(
+                game, rules, static, action_rules, dials, memory, turn, r, task, target, now, left, queue, length, power + charge, orders
+            ):
+                return
+        turn.power[factory] = before
+    if handing > 0:
+        give(game, rules, memory, r, now, queue, handing, orders)
+        return
+    if ready and (not heavy or int(game.robot_cell[r]) == int(game.factory_cell[factory])):
+        length = put_charge(turn, queue, 0, factory, charge)
+        if park(game, rules, memory, turn, r, now, queue, length, orders):
+            return
+        turn.power[factory] = before
+    memory.rest[r] = now + REST
+
+
+@jit
+def choose_outside(game, rules, static, action_rules, dials, memory, turn, r, now, left, orders):
+    """A robot whose queue has run out on its way goes on with its task while its power lasts, then home."""
+    player = r // MAX_ROBOTS
+    heavy = int(game.robot_heavy[r])
+    home = int(memory.home[r])
+    power = int(game.robot_power[r]) - int(rules.action_queue_power_cost[heavy])
+    queue = np.zeros((QUEUE, ENTRY), np.int16)
+    task = int(memory.task[r])
+    target = int(memory.target[r])
+    if task == CLEAR_TASK and left > 30:
+        if target >= 0 and game.rubble[target] == 0:
+            turn.used[target] = 0
+            memory.target[r] = -1
+            target = -1
+        if target < 0:
+            target = best_rubble(game, rules, action_rules, turn, player, home, r)
+    if target >= 0 and (task == ICE_TASK or task == ORE_TASK or task == CLEAR_TASK):
+        if try_dig(game, rules, static, action_rules, dials, memory, turn, r, task, target, now, left, queue, 0, power, orders):
+            return
+    elif task == NOTHING:
+        if in_the_way(game, int(game.robot_cell[r])) and park(game, rules, memory, turn, r, now, queue, 0, orders):
+            return
+        target = best_rubble(game, rules, action_rules, turn, player, home, r) if left > 30 else -1
+        if target >= 0 and try_dig(
+            game, rules, static, action_rules, dials, memory, turn, r, CLEAR_TASK, target, now, left, queue, 0, power, orders
+        ):
+            return
+        if power > int(rules.battery_capacity[heavy]) // 2 and target < 0:
+            memory.rest[r] = now + 8
+            return
+    if go_home(game, rules, memory, turn, r, now, queue, 0, orders):
+        return
+    memory.rest[r] = now + 1

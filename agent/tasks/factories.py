@@ -1,0 +1,65 @@
+"""What a factory does: build, water, or nothing."""
+
+from __future__ import annotations
+
+from agent.tasks.memory import ICE_TASK
+from engine.config import MAX_ROBOTS
+from engine.jit import jit
+from engine.state import BUILD_HEAVY, BUILD_LIGHT, METAL, NO_ACTION, WATER, WATER_LICHEN
+
+SAFE_WATER = 50  # what watering leaves to a factory at least
+LATE = 20  # turns by which ice may come late
+ICE_TRIP = 30  # turns until a robot that is home brings ice
+
+
+@jit
+def crew_size(turn, f, heavy):
+    """Robots of a kind that work for a factory."""
+    return int(turn.crew[f, heavy].sum())
+
+
+@jit
+def kept_water(game, rules, memory, turn, player, f, now, left):
+    """What watering leaves: the drink until more ice comes, or until the end if nobody brings any."""
+    soonest = left
+    for r in range(player * MAX_ROBOTS, player * MAX_ROBOTS + int(game.robot_slots[player])):
+        if game.robot_alive[r] and game.robot_heavy[r] and memory.home[r] == f:
+            comes = max(int(memory.back[r]) - now, 0) + (0 if memory.task[r] == ICE_TASK else ICE_TRIP)
+            soonest = min(soonest, comes)
+    return min(max(soonest + LATE, SAFE_WATER), left)
+
+
+@jit
+def wants_water(game, rules, dials, memory, turn, player, f, now, left):
+    """Whether to water now: the factory can spare it, and few tiles are full or there is water in plenty."""
+    tiles = int(game.factory_grow[f])
+    water = int(game.factory_cargo[f, WATER])
+    kept = kept_water(game, rules, memory, turn, player, f, now, left)
+    cost = (tiles + 9) // 10
+    if tiles == 0 or water - cost - 2 < kept:
+        return False
+    own = int(game.factory_connected[f])
+    full = own > 0 and int(game.factory_lichen[f]) >= dials.full * own and tiles < own * 1.1
+    return not full or water - kept >= cost * min(left, 40)
+
+
+@jit
+def factory_order(game, rules, dials, memory, turn, player, f, now, left):
+    """BUILD_LIGHT, BUILD_HEAVY, WATER_LICHEN or NO_ACTION."""
+    metal = int(game.factory_cargo[f, METAL])
+    power = int(turn.power[f])
+    if left > dials.last_build and game.robot_at[game.factory_cell[f]] < 0:
+        heavies = crew_size(turn, f, 1)
+        lights = crew_size(turn, f, 0)
+        income = 50 + int(game.factory_connected[f])
+        paid = heavies == 0 or (
+            heavies < dials.heavies and lights >= dials.first_lights and (income >= dials.heavy_power * heavies or power >= dials.rich)
+        )
+        if paid and metal >= rules.metal_cost[1] and power >= rules.power_cost[1]:
+            return BUILD_HEAVY
+        wanted = dials.lights if heavies > 1 else dials.first_lights
+        if heavies > 0 and lights < wanted and metal >= rules.metal_cost[0] and power >= rules.power_cost[0]:
+            return BUILD_LIGHT
+    if wants_water(game, rules, dials, memory, turn, player, f, now, left):
+        return WATER_LICHEN
+    return NO_ACTION

@@ -1,0 +1,89 @@
+"""A turn of one side: who goes on, who decides anew, what factories do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.tasks.choice import choose_at_home, choose_outside, step_aside
+from agent.tasks.factories import factory_order
+from agent.tasks.memory import balance, refresh
+from agent.tasks.trips import standing_on
+from agent.tasks.ways import is_open, write_danger
+from engine.config import MAX_ROBOTS, QUEUE, SIZE
+from engine.jit import jit
+from engine.state import DIG, DX, DY, ENTRY, ICE, MOVE, ORE
+from wrappers.action import keep_apart
+
+
+@jit
+def goes_on(game, rules, turn, player, r):
+    """Whether the next entry of the robot's queue can be left to run."""
+    entry = game.queue[r, 0]
+    heavy = int(game.robot_heavy[r])
+    cell = int(game.robot_cell[r])
+    if entry[0] == MOVE:
+        if entry[1] == 0:
+            return True
+        x = cell // SIZE + DX[entry[1]]
+        y = cell % SIZE + DY[entry[1]]
+        if x < 0 or y < 0 or x >= rules.map_size or y >= rules.map_size:
+            return False
+        near = x * SIZE + y
+        if rules.move_cost_at[heavy, game.rubble[near]] > game.robot_power[r]:
+            return False
+        other = int(game.robot_at[near])
+        if other >= 0 and other // MAX_ROBOTS == player and game.queue_len[other] > 0 and game.queue[other, 0, 0] == MOVE:
+            return not turn.danger[heavy, near]  # it moves on, or `keep_apart` lets this one wait
+        return is_open(game, turn, player, r, heavy, near, True)
+    if entry[0] == DIG:
+        if game.robot_power[r] < rules.dig_cost[heavy]:
+            return False
+        if game.rubble[cell] > 0:
+            return True
+        space = int(rules.cargo_space[heavy])
+        return (game.ice[cell] > 0 and game.robot_cargo[r, ICE] < space) or (game.ore[cell] > 0 and game.robot_cargo[r, ORE] < space)
+    return standing_on(game, r) >= 0
+
+
+@jit
+def play_side(game, rules, action_rules, dials, static, memory, turn, player, orders):
+    """Write the orders of one side for a turn after the opening."""
+    now = int(game.real_step)
+    left = int(rules.max_episode_length) - now
+    refresh(game, memory, turn, player)
+    write_danger(game, rules, turn, player)
+    if now % 8 == 0:
+        balance(game, static, memory, turn, player)
+    for i in range(int(game.robot_count[player])):
+        r = int(game.robot_order[player, i])
+        if memory.home[r] < 0:
+            continue
+        heavy = int(game.robot_heavy[r])
+        factory = standing_on(game, r)
+        if factory < 0 and turn.danger[heavy, game.robot_cell[r]]:
+            queue = np.zeros((QUEUE, ENTRY), np.int16)
+            if step_aside(game, rules, memory, turn, r, now, queue, 0, orders, True):
+                continue
+        if game.queue_len[r] > 0 and goes_on(game, rules, turn, player, r):
+            continue
+        if game.queue_len[r] == 0 and now < memory.rest[r]:
+            continue
+        if factory >= 0:
+            choose_at_home(game, rules, static, action_rules, dials, memory, turn, r, factory, now, left, orders)
+        else:
+            choose_outside(game, rules, static, action_rules, dials, memory, turn, r, now, left, orders)
+    keep_apart(game, rules, player, orders)
+    for f in range(game.factory_count):
+        if game.factory_alive[f] and game.factory_owner[f] == player:
+            orders.factory[f] = factory_order(game, rules, dials, memory, turn, player, f, now, left)
+
+
+@jit
+def play_all(games, rules, action_rules, dials, statics, memories, turn, player_of, orders):
+    """`play_side` for the sides of running games: `player_of [N]` is 0 or 1, 2 for both, -1 for none."""
+    for i in range(len(games)):
+        if games[i].done or games[i].real_step < 0 or player_of[i] < 0:
+            continue
+        for player in range(2):
+            if player_of[i] == player or player_of[i] == 2:
+                play_side(games[i], rules, action_rules, dials, statics[i], memories[i], turn, player, orders[i])
