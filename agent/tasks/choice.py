@@ -6,7 +6,7 @@ import numpy as np
 
 from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NOTHING, ORE_TASK, assign
 from agent.tasks.trips import give, put_cargo, put_charge, put_digs, put_steps, standing_on
-from agent.tasks.ways import find_way, is_open
+from agent.tasks.ways import find_way, is_dangerous, is_open
 from engine.config import CELLS, MAX_ROBOTS, QUEUE, SIZE
 from engine.jit import jit
 from engine.state import DX, DY, ENTRY, ICE, METAL, ORE, WATER
@@ -35,14 +35,13 @@ def best_source(game, static, turn, player, home, r, task):
     """The cell of ice or ore around `home` that nobody digs with the cheapest way there and back, clearing included; or -1."""
     cells = static.ice_near[home] if task == ICE_TASK else static.ore_near[home]
     cell = int(game.robot_cell[r])
-    heavy = int(game.robot_heavy[r])
     best = -1
     least = NO_WAY
     for i in range(len(cells)):
         near = int(cells[i])
         if near < 0:
             break
-        if turn.used[near] or turn.danger[heavy, near]:
+        if turn.used[near] or is_dangerous(game, turn, r, near):
             continue
         other = int(game.robot_at[near])
         if other >= 0 and other != r:
@@ -60,14 +59,13 @@ def best_rubble(game, rules, action_rules, turn, player, home, r):
     if turn.works[home] < 0:
         turn.works[home] = list_rubble(game, rules, action_rules, home, turn.work[home])
     cell = int(game.robot_cell[r])
-    heavy = int(game.robot_heavy[r])
     best = -1
     least = 1 << 30
     for i in range(turn.works[home]):
         near = int(turn.work[home, 0, i])
         walk = abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE)
         cost = FAR_FROM_ROBOT * walk + int(turn.work[home, 1, i])
-        if cost >= least or turn.used[near] or turn.danger[heavy, near]:
+        if cost >= least or turn.used[near] or is_dangerous(game, turn, r, near):
             continue
         other = int(game.robot_at[near])
         if other >= 0 and other != r:
@@ -95,10 +93,8 @@ def heavy_task(game, rules, dials, turn, home, r, now, left, k):
     supplied = dials.ice_a_heavy * mates_ice >= need * dials.supply
     wants = left > dials.last_ore and metal < dials.metal_enough and int(crew[ORE_TASK]) < dials.ore_diggers
     if wants and (supplied and water > 50 or mates_ice == 0 and water > dials.ore_water):
-        return ORE_TASK if k == 0 else ICE_TASK if k == 1 else CLEAR_TASK if k == 2 else NOTHING
-    if k == 0:
-        return ICE_TASK
-    return CLEAR_TASK if k == 1 and water > 100 else NOTHING
+        return ORE_TASK if k == 0 else ICE_TASK if k == 1 else NOTHING
+    return ICE_TASK if k == 0 else NOTHING
 
 
 @jit
@@ -217,7 +213,7 @@ def park(game, rules, memory, turn, r, now, queue, length, orders):
             near = x * SIZE + y
             walk = abs(x - cell // SIZE) + abs(y - cell % SIZE)
             cost = 20 * walk + int(game.rubble[near])
-            if cost < least and game.robot_at[near] < 0 and not turn.used[near] and not turn.danger[heavy, near]:
+            if cost < least and game.robot_at[near] < 0 and not turn.used[near] and not is_dangerous(game, turn, r, near):
                 if game.factory_at[near] < 0 and not in_the_way(game, near):
                     best, least = near, cost
     if best < 0:

@@ -29,7 +29,7 @@ MEMORY_DTYPE = np.dtype(
 # What is worked out anew in each turn of a side.
 TURN_DTYPE = np.dtype(
     [
-        ("danger", np.uint8, (2, CELLS)),  # where an enemy can destroy a light, a heavy robot in this turn
+        ("danger", np.int16, (2, CELLS)),  # power above which a light, a heavy robot cannot be destroyed there in this turn
         ("used", np.uint8, (CELLS,)),  # targets of own robots
         ("power", np.int32, (FACTORIES,)),  # of factories, less what robots were promised in this turn
         ("crew", np.int16, (FACTORIES, 2, TASKS)),  # robots that work for a factory, by kind and task

@@ -8,7 +8,7 @@ from agent.tasks.choice import choose_at_home, choose_outside, step_aside
 from agent.tasks.factories import factory_order
 from agent.tasks.memory import balance, refresh
 from agent.tasks.trips import standing_on
-from agent.tasks.ways import is_open, write_danger
+from agent.tasks.ways import is_dangerous, is_open, write_danger
 from engine.config import MAX_ROBOTS, QUEUE, SIZE
 from engine.jit import jit
 from engine.state import DIG, DX, DY, ENTRY, ICE, MOVE, ORE
@@ -33,7 +33,7 @@ def goes_on(game, rules, turn, player, r):
             return False
         other = int(game.robot_at[near])
         if other >= 0 and other // MAX_ROBOTS == player and game.queue_len[other] > 0 and game.queue[other, 0, 0] == MOVE:
-            return not turn.danger[heavy, near]  # it moves on, or `keep_apart` lets this one wait
+            return not is_dangerous(game, turn, r, near)  # it moves on, or `keep_apart` lets this one wait
         return is_open(game, turn, player, r, heavy, near, True)
     if entry[0] == DIG:
         if game.robot_power[r] < rules.dig_cost[heavy]:
@@ -58,9 +58,8 @@ def play_side(game, rules, action_rules, dials, static, memory, turn, player, or
         r = int(game.robot_order[player, i])
         if memory.home[r] < 0:
             continue
-        heavy = int(game.robot_heavy[r])
         factory = standing_on(game, r)
-        if factory < 0 and turn.danger[heavy, game.robot_cell[r]]:
+        if factory < 0 and is_dangerous(game, turn, r, int(game.robot_cell[r])):
             queue = np.zeros((QUEUE, ENTRY), np.int16)
             if step_aside(game, rules, memory, turn, r, now, queue, 0, orders, True):
                 continue

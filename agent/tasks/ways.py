@@ -11,10 +11,16 @@ from engine.jit import jit
 from engine.state import DX, DY, MOVE
 from wrappers.routes import NO_WAY
 
+ANY_POWER = 30_000  # more than any robot has
+STEP_POWER = (8, 130)  # at most what a light, a heavy robot pays for an order and a step
+
 
 @jit
 def write_danger(game, rules, turn, player):
-    """Where an enemy of the own kind or a heavier one stands or can step to, own factories left out: `turn.danger`."""
+    """What enemies can do where they stand or can step to, own factories left out: `turn.danger`.
+
+    Of two robots of a kind the one with more power wins, so a robot is in danger from those that have at least as much.
+    """
     turn.danger[:] = 0
     size = int(rules.map_size)
     other = 1 - player
@@ -36,9 +42,19 @@ def write_danger(game, rules, turn, player):
                 continue
             if d > 0 and rules.move_cost_at[heavy, game.rubble[near]] > game.robot_power[r]:
                 continue
-            turn.danger[0, near] = 1
+            power = int(game.robot_power[r])
             if heavy:
-                turn.danger[1, near] = 1
+                turn.danger[1, near] = max(int(turn.danger[1, near]), power + 1)
+                turn.danger[0, near] = ANY_POWER
+            else:
+                turn.danger[0, near] = max(int(turn.danger[0, near]), power + 1)
+
+
+@jit
+def is_dangerous(game, turn, r, cell):
+    """Whether robot `r` could be destroyed on this cell in this turn; entering it may have cost it some power."""
+    heavy = int(game.robot_heavy[r])
+    return turn.danger[heavy, cell] > 0 and turn.danger[heavy, cell] + STEP_POWER[heavy] > game.robot_power[r]
 
 
 @jit
@@ -53,7 +69,7 @@ def is_open(game, turn, player, r, heavy, cell, beside):
     factory = game.factory_at[cell]
     if factory >= 0 and (game.factory_owner[factory] != player or game.factory_cell[factory] == cell):
         return False
-    if turn.danger[heavy, cell]:
+    if is_dangerous(game, turn, r, cell):
         return False
     other = int(game.robot_at[cell])
     if other >= 0 and other != r and other // MAX_ROBOTS == player:

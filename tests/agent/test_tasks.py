@@ -17,7 +17,7 @@ from agent.tasks.dials import Dials
 from agent.tasks.memory import empty_memory, empty_turn, refresh
 from agent.tasks.side import FarmSide
 from agent.tasks.trips import put_steps
-from agent.tasks.ways import find_way, write_danger
+from agent.tasks.ways import find_way, is_dangerous, write_danger
 from engine.config import CELLS, QUEUE, SIZE, GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
@@ -101,7 +101,7 @@ def test_ways_are_the_cheapest(seed: int) -> None:
     for cell in range(CELLS):
         x, y = divmod(cell, SIZE)
         factory, other = int(game["factory_at"][cell]), int(game["robot_at"][cell])
-        closed = x >= 48 or y >= 48 or turn["danger"][heavy, cell]
+        closed = x >= 48 or y >= 48 or is_dangerous(game, turn, r, cell)
         closed |= factory >= 0 and (game["factory_owner"][factory] != 0 or game["factory_cell"][factory] == cell)
         if not closed and not (other >= 0 and other != r and other < len(game["robot_at"]) // 8):
             enter[cell] = int(rules.move_cost_at[heavy, game["rubble"][cell]])
