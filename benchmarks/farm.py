@@ -111,15 +111,13 @@ def main(options: Options) -> None:
         mine = np.stack([games.lichen[:, k] for k, games in enumerate(seatings)], 1).astype(float)
         theirs = np.stack([games.lichen[:, 1 - k] for k, games in enumerate(seatings)], 1).astype(float)
         share = (mine / np.maximum(mine + theirs, 1)).mean(1)
-        print(
-            f"lichen {mine.mean():,.0f} : {theirs.mean():,.0f}, wins {(mine > theirs).mean():.0%}, share of the lichen {with_error(share, 3)}"
-        )
+        wins = (mine > theirs).mean()
+        print(f"lichen {mine.mean():,.0f} : {theirs.mean():,.0f}, wins {wins:.0%}, share of the lichen {with_error(share, 3)}")
         return
     both = play(config, options.games, options.seed, dials, dials)
     lichen = both.lichen.mean(1)
-    print(
-        f"self    {with_error(lichen)} lichen a side, {both.factories.mean():.2f} factories left, {both.turns_a_second:,.0f} game turns a second"
-    )
+    speed = f"{both.turns_a_second:,.0f} game turns a second"
+    print(f"self    {with_error(lichen)} lichen a side, {both.factories.mean():.2f} factories left, {speed}")
     alone = play(config, options.games, options.seed, dials, None)
     robots = alone.robots[:, 0].mean(0)
     print(f"growth  {with_error(alone.lichen[:, 0])} lichen, {robots[1]:.1f} heavies and {robots[0]:.1f} lights at the end")
