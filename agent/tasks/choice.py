@@ -6,7 +6,7 @@ import numpy as np
 
 from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NOTHING, ORE_TASK, assign
 from agent.tasks.trips import give, put_cargo, put_charge, put_digs, put_steps, standing_on
-from agent.tasks.ways import find_way, is_dangerous, is_open
+from agent.tasks.ways import find_way, is_dangerous, is_moving, is_open
 from engine.config import CELLS, MAX_ROBOTS, QUEUE, SIZE
 from engine.jit import jit
 from engine.state import DX, DY, ENTRY, ICE, METAL, ORE, WATER
@@ -184,6 +184,52 @@ def step_aside(game, rules, memory, turn, r, now, queue, length, orders, flee):
     steps[0] = best
     give(game, rules, memory, r, now, queue, put_steps(queue, length, steps, 1), orders)
     return True
+
+
+@jit
+def strike(game, rules, memory, r, now, orders):
+    """Step onto an enemy beside the robot of its own kind that will stand still, by its queue: who comes in destroys who stands.
+
+    Whether there was one. A cell that another enemy could enter as well is left alone.
+    """
+    player = r // MAX_ROBOTS
+    heavy = int(game.robot_heavy[r])
+    cell = int(game.robot_cell[r])
+    size = int(rules.map_size)
+    for d in range(1, 5):
+        x = cell // SIZE + DX[d]
+        y = cell % SIZE + DY[d]
+        if x < 0 or y < 0 or x >= size or y >= size:
+            continue
+        near = x * SIZE + y
+        enemy = int(game.robot_at[near])
+        if enemy < 0 or enemy // MAX_ROBOTS == player or game.robot_heavy[enemy] != heavy or is_moving(game, enemy):
+            continue
+        if game.factory_at[near] >= 0:
+            continue
+        price = int(rules.move_cost_at[heavy, game.rubble[near]]) + int(rules.action_queue_power_cost[heavy])
+        if price > game.robot_power[r] or others_reach(game, size, player, enemy, near, heavy):
+            continue
+        queue = np.zeros((QUEUE, ENTRY), np.int16)
+        steps = np.zeros(1, np.int8)
+        steps[0] = d
+        give(game, rules, memory, r, now, queue, put_steps(queue, 0, steps, 1), orders)
+        return True
+    return False
+
+
+@jit
+def others_reach(game, size, player, enemy, cell, heavy):
+    """Whether an enemy robot other than `enemy` that could destroy one of this weight stands beside a cell."""
+    for d in range(1, 5):
+        x = cell // SIZE + DX[d]
+        y = cell % SIZE + DY[d]
+        if x < 0 or y < 0 or x >= size or y >= size:
+            continue
+        other = int(game.robot_at[x * SIZE + y])
+        if other >= 0 and other != enemy and other // MAX_ROBOTS != player and game.robot_heavy[other] >= heavy:
+            return True
+    return False
 
 
 @jit

@@ -8,6 +8,8 @@ from typing import NamedTuple
 class Dials(NamedTuple):
     """A factory's and its robots' thresholds, in the game's own units."""
 
+    strike: int = 1
+    """1: step onto enemies of the own kind that stand still."""
     trip_power: int = 2500
     """Power with which a heavy leaves home at the least, while there is water."""
     ice_a_heavy: float = 4.0
@@ -16,7 +18,7 @@ class Dials(NamedTuple):
     """Share of the water that could be used, from which on a heavy may leave ice to others."""
     ore_water: int = 70
     """Water from which the only heavy of a factory may fetch ore."""
-    ore_diggers: int = 2
+    ore_diggers: int = 1
     """Heavies of a factory that dig ore at one time."""
     metal_enough: int = 100
     """Metal from which none is dug."""
@@ -26,7 +28,7 @@ class Dials(NamedTuple):
     """Turns before the end from which nothing is built."""
     heavies: int = 12
     """A factory builds no more."""
-    lights: int = 8
+    lights: int = 4
     """The same of lights, once it has two heavies ..."""
     first_lights: int = 2
     """... and before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.tasks.choice import choose_at_home, choose_outside, step_aside
+from agent.tasks.choice import choose_at_home, choose_outside, step_aside, strike
 from agent.tasks.factories import factory_order
 from agent.tasks.memory import balance, refresh
 from agent.tasks.trips import standing_on
@@ -59,6 +59,8 @@ def play_side(game, rules, action_rules, dials, static, memory, turn, player, or
         if memory.home[r] < 0:
             continue
         factory = standing_on(game, r)
+        if dials.strike and strike(game, rules, memory, r, now, orders):
+            continue
         if factory < 0 and is_dangerous(game, turn, r, int(game.robot_cell[r])):
             queue = np.zeros((QUEUE, ENTRY), np.int16)
             if step_aside(game, rules, memory, turn, r, now, queue, 0, orders, True):

@@ -16,6 +16,12 @@ STEP_POWER = (8, 130)  # at most what a light, a heavy robot pays for an order a
 
 
 @jit
+def is_moving(game, r):
+    """Whether the robot's queue moves it on."""
+    return game.queue_len[r] > 0 and game.queue[r, 0, 0] == MOVE and game.queue[r, 0, 1] != 0
+
+
+@jit
 def write_danger(game, rules, turn, player):
     """What enemies can do where they stand or can step to, own factories left out: `turn.danger`.
 
@@ -44,10 +50,10 @@ def write_danger(game, rules, turn, player):
                 continue
             power = int(game.robot_power[r])
             if heavy:
-                turn.danger[1, near] = max(int(turn.danger[1, near]), power + 1)
+                turn.danger[1, near] = max(int(turn.danger[1, near]), power)
                 turn.danger[0, near] = ANY_POWER
             else:
-                turn.danger[0, near] = max(int(turn.danger[0, near]), power + 1)
+                turn.danger[0, near] = max(int(turn.danger[0, near]), power)
 
 
 @jit
@@ -55,12 +61,6 @@ def is_dangerous(game, turn, r, cell):
     """Whether robot `r` could be destroyed on this cell in this turn; entering it may have cost it some power."""
     heavy = int(game.robot_heavy[r])
     return turn.danger[heavy, cell] > 0 and turn.danger[heavy, cell] + STEP_POWER[heavy] > game.robot_power[r]
-
-
-@jit
-def is_moving(game, r):
-    """Whether the robot's queue moves it on."""
-    return game.queue_len[r] > 0 and game.queue[r, 0, 0] == MOVE and game.queue[r, 0, 1] != 0
 
 
 @jit
