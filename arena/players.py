@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from agent.scripted import FOLDER
 from agent.scripted import names as opponent_names
 from agent.stored import CONFIG, POINTERS, POLICY, WORDS, steps_of
+from arena.scratch import Scratch
 
 UNPACKED_LIMIT = 2 << 30  # bytes that a tarball may unpack to
 MEMBER_LIMIT = 20_000
@@ -29,12 +30,12 @@ class Player:
     name: str
     command: list[str]
     folder: Path
-    temporary: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+    temporary: Scratch | None = field(default=None, repr=False)
 
     def close(self) -> None:
         """Remove the temporary folder, if there is one."""
         if self.temporary is not None:
-            self.temporary.cleanup()
+            self.temporary.close()
             self.temporary = None
 
     def __enter__(self) -> Player:
@@ -85,10 +86,6 @@ def _program(name: str, path: Path) -> Player:
     return Player(name, command, path.parent)
 
 
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="lux-player-", ignore_cleanup_errors=True)
-
-
 def _packaged(name: str) -> Player:
     from submission.package import package  # brings torch, which takes a second and is needed for checkpoints only
 
@@ -99,9 +96,9 @@ def _packaged(name: str) -> Player:
 
 
 def _unpacked(name: str, tarball: Path) -> Player:
-    temporary = _temporary()
+    temporary = Scratch("lux-player-")
     try:
-        folder = Path(temporary.name)
+        folder = temporary.path
         extract(tarball, folder)
         if not (folder / "main.py").is_file():
             inside = [str(path.relative_to(folder)) for path in sorted(folder.rglob("main.py"))]
@@ -109,7 +106,7 @@ def _unpacked(name: str, tarball: Path) -> Player:
             raise ValueError(f"{tarball} has no main.py at its top{hint}; the judge needs it there.")
         player = _program(name, folder / "main.py")
     except BaseException:
-        temporary.cleanup()
+        temporary.close()
         raise
     player.temporary = temporary
     return player

@@ -75,9 +75,12 @@ def _from_runner(path: Path, data: dict[str, Any]) -> Recording:
         winner, reason = _verdict(observations, env_cfg)
     seed = metadata.get("seed", data.get("default_seed"))
     thoughts: dict[int, list[Any]] = {}
-    for turns in (data.get("thoughts") or {}).values():
+    for player, turns in (data.get("thoughts") or {}).items():
         for turn in turns:
-            thoughts.setdefault(int(turn["step"]), []).extend(turn["rows"])
+            step = int(turn["step"])
+            if 0 <= step < len(observations):  # a side writes of its own entities only, whatever it says of others
+                own = {*observations[step]["units"][player], *observations[step]["factories"][player]}
+                thoughts.setdefault(step, []).extend(row for row in turn["rows"] if row[0] in own)
     return Recording(_names([named.get(player) for player in PLAYERS]), seed, env_cfg, observations, actions, winner, reason, thoughts)
 
 
