@@ -6,6 +6,7 @@ context manager, or call `close`.
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 import tarfile
@@ -13,6 +14,7 @@ import tempfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from agent.scripted import FOLDER
 from agent.scripted import names as opponent_names
@@ -21,6 +23,9 @@ from arena.scratch import Scratch
 
 UNPACKED_LIMIT = 2 << 30  # bytes that a tarball may unpack to
 MEMBER_LIMIT = 20_000
+HEADERS_LIMIT = 64 << 20  # bytes of a tarball that are no file's
+DEPTH_LIMIT = 100  # folders in each other
+READ_LIMIT = 2 << 20  # bytes read at once: of a file's part, or of a header, which tarfile reads whole whatever size it claims
 
 
 @dataclass
@@ -112,6 +117,30 @@ def _unpacked(name: str, tarball: Path) -> Player:
     return player
 
 
+class _TooLarge(Exception):
+    """A tarball is larger than it may be; the message goes on after its name."""
+
+
+class _Reader:
+    """What `tarfile` reads from: it gets no more at once, and none from further behind, than an honest tarball has."""
+
+    def __init__(self, file: gzip.GzipFile) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= READ_LIMIT:
+            raise _TooLarge(f"has a header of {size} bytes; at most {READ_LIMIT} are read")
+        return self._file.read(size)
+
+    def seek(self, position: int) -> int:
+        if position > UNPACKED_LIMIT + HEADERS_LIMIT:
+            raise _TooLarge(f"unpacks to more than {UNPACKED_LIMIT >> 20} MiB")
+        return self._file.seek(position)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
 def extract(tarball: Path, folder: Path) -> None:
     """Unpack a tar.gz into an existing folder: plain files and folders inside it, nothing else.
 
@@ -120,14 +149,16 @@ def extract(tarball: Path, folder: Path) -> None:
     """
     total = 0
     try:
-        with tarfile.open(tarball, "r:gz") as tar:
+        with gzip.open(tarball) as plain, tarfile.open(fileobj=cast(IO[bytes], _Reader(plain)), mode="r:") as tar:
             for count, member in enumerate(tar):
                 parts = [part for part in PurePosixPath(member.name).parts if part != "."]
-                if member.name.startswith("/") or ".." in parts or "\\" in member.name:
+                if member.name.startswith("/") or ".." in parts or "\\" in member.name or "\0" in member.name:
                     raise ValueError(f"{tarball} has the member {member.name!r}, which would be unpacked outside of its folder.")
+                if len(parts) > DEPTH_LIMIT:
+                    raise ValueError(f"{tarball} has a member in {len(parts)} folders; at most {DEPTH_LIMIT} are unpacked.")
                 if not (member.isfile() or member.isdir()):
                     raise ValueError(f"{tarball} has the member {member.name!r}, which is neither a file nor a folder.")
-                total += member.size
+                total += abs(member.size)  # some headers claim less than nothing
                 if total > UNPACKED_LIMIT or count >= MEMBER_LIMIT:
                     raise ValueError(f"{tarball} unpacks to more than {UNPACKED_LIMIT >> 20} MiB or {MEMBER_LIMIT} files.")
                 target = folder.joinpath(*parts)
@@ -141,7 +172,11 @@ def extract(tarball: Path, folder: Path) -> None:
                     while chunk := source.read(1 << 20):
                         file.write(chunk)
                 target.chmod(0o755 if member.mode & 0o100 else 0o644)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except _TooLarge as error:
+        raise ValueError(f"{tarball} {error}.") from error
+    except RecursionError as error:
+        raise ValueError(f"{tarball} is not a whole tar.gz: its headers follow each other without a member.") from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{tarball} is not a whole tar.gz: {error}.") from error
     except OSError as error:
         raise ValueError(f"{tarball} cannot be unpacked: {error.strerror or error}.") from error

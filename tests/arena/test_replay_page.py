@@ -232,8 +232,6 @@ def broken(data: dict[str, Any], how: str) -> Any:
         data["observations"] = [{"units": {"position": []}, "relic_nodes": []}] * 3
     elif how == "words for cargo":
         robot["cargo"]["ice"] = "much"
-    elif how == "thoughts of nobody":
-        data["thoughts"] = {"player_0": [{"step": 20, "rows": [["unit_999", 1.0, [0] * 4, [1] * 4, []]]}]}
     elif how == "thoughts of another make":
         data["thoughts"] = {"player_0": [{"step": 20, "rows": [{"value": 3}]}]}
     return data
@@ -247,7 +245,6 @@ BROKEN = {
     "no states": "is no replay of Lux AI Season 2",
     "states of another game": "is no replay of Lux AI Season 2",
     "words for cargo": "State .* is not one of Lux AI Season 2",
-    "thoughts of nobody": "the thoughts of unit_999 cannot be read",
     "thoughts of another make": "is no",
 }
 
