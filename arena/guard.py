@@ -1,12 +1,16 @@
 """Runs a bot and answers for everything that it starts: nothing of it outlives this process, and this process not its runner.
 
-    python -I -S guard.py CONTROL STATUS MEMORY COMMAND...
+    python -I -S guard.py CONTROL STATUS MEMORY NAMESPACE COMMAND...
 
 stdin, stdout and stderr become the bot's. The match runner holds the other end of the pipe CONTROL: whether it closes it or
 is killed, the pipe ends, and with it the bot and all its descendants, those that left for a session of their own included
 (on Linux, where orphans are handed to this process). MEMORY is the most bytes that they may have in memory together, 0 for
-any. At last one JSON object is written to the pipe STATUS: `code` (exit code of the bot, negative for a signal, null if
-it was ended here), `peak` (bytes, the bot's), `over` (bytes, if it was ended for its memory), or `error` (it cannot be started).
+any. With NAMESPACE 1 they are put into a PID namespace if the system permits it. At last one JSON object is written to the
+socket STATUS: `code` (exit code of the bot, negative for a signal, null if it was ended here), `peak` (bytes, the bot's),
+`over` (bytes, if it was ended for its memory), or `error` (it cannot be started).
+
+On Linux the bot cannot reach into this process through /proc, to write its own verdict, nor, as this is the first process of
+its PID namespace, end or stop it.
 """
 
 import json
@@ -16,21 +20,76 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 LINUX = sys.platform == "linux"
 PAGE = resource.getpagesize()
 MEMORY_CHECK = 0.1  # seconds
 END_LIMIT = 5.0  # seconds for killing what a bot started
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
+MS_NOSUID_NODEV_NOEXEC, MS_REC_PRIVATE = 2 | 4 | 8, 0x4000 | 1 << 18
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 1, 4, 24, 36
+CAP_SYS_PTRACE, CAP_SYS_ADMIN = 19, 21  # what root needs to reach into another process, or to unmount /proc
 
 
-def prctl(option: int, value: int) -> None:
+def call(name: str, *arguments: object) -> None:
     """Linux's call of this name; raises `OSError`."""
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
-    if library.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
+    if getattr(library, name)(*(ctypes.c_ulong(value) if isinstance(value, int) else value for value in arguments)) != 0:
+        raise OSError(ctypes.get_errno(), name)
+
+
+def prctl(option: int, value: int) -> None:
+    """Linux's call of this name; raises `OSError`."""
+    call("prctl", option, value, 0, 0, 0)
+
+
+def enter_namespace() -> None:
+    """What this process starts from now on gets a PID namespace. Raises `OSError` where that is not permitted."""
+    user, group = os.geteuid(), os.getegid()
+    call("unshare", CLONE_NEWNS | CLONE_NEWPID | (CLONE_NEWUSER if user != 0 else 0))
+    if user != 0:  # everybody stays who they are
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+
+
+def mount_proc() -> None:
+    """In a new PID namespace: a /proc that shows it and nothing else. Raises `OSError` where that is not permitted."""
+    call("mount", b"none", b"/", None, MS_REC_PRIVATE, None)
+    call("mount", b"proc", b"/proc", b"proc", MS_NOSUID_NODEV_NOEXEC, None)
+
+
+def succeeds(*steps: Callable[[], None]) -> bool:
+    """Try some steps, each in a child of the process of the one before; whether none of them raises `OSError`."""
+    child = os.fork()
+    if child == 0:
+        try:
+            steps[0]()
+            os._exit(0 if len(steps) == 1 or succeeds(*steps[1:]) else 1)
+        except OSError:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def isolate(ends: tuple) -> None:
+    """Go on in a PID namespace, as its first process; the process before it only waits. Without one where that is not permitted."""
+    if not succeeds(enter_namespace, mount_proc):
+        return
+    enter_namespace()
+    child = os.fork()
+    if child == 0:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        mount_proc()
+        return
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for end in (0, 1, 2, *ends):
+        os.dup2(nothing, end)
+    os._exit(0 if os.waitpid(child, 0)[1] == 0 else 1)
 
 
 class Guard:
@@ -47,6 +106,7 @@ class Guard:
             signal.signal(number, lambda *_: None)
         if LINUX:
             prctl(PR_SET_CHILD_SUBREAPER, 1)
+            prctl(PR_SET_DUMPABLE, 0)  # its /proc is closed to the bot
         for end in (control, status):
             os.set_inheritable(end, False)
         guard = os.getpid()
@@ -62,6 +122,9 @@ class Guard:
         try:
             if LINUX:
                 prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                if os.geteuid() == 0:
+                    for capability in (CAP_SYS_PTRACE, CAP_SYS_ADMIN):
+                        prctl(PR_CAPBSET_DROP, capability)
             if os.getppid() != guard:
                 os._exit(1)
             for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and ignored signals are inherited
@@ -75,7 +138,7 @@ class Guard:
         """Write the last words; a runner that was killed does not hear them."""
         try:
             os.write(self.status, json.dumps(report).encode() + b"\n")
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             return
 
     def watch(self) -> None:
@@ -168,7 +231,9 @@ def proportional(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    guard = Guard(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    if LINUX and sys.argv[4] == "1":
+        isolate((int(sys.argv[1]), int(sys.argv[2])))
+    guard = Guard(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[5:])
     guard.watch()
     guard.end()
     os._exit(0)

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -23,8 +22,9 @@ import numpy as np
 
 from agent.scripted.protocol import plain
 from arena.players import Player, open_player
-from arena.process import BotProcess, Failure, exchange
+from arena.process import BotProcess, Failure, exchange, printable
 from arena.replay import write_replay
+from arena.scratch import Scratch
 from submission.thoughts import VARIABLE, read_thoughts
 
 SIDES = ("left", "right")
@@ -32,6 +32,7 @@ PLAYERS = ("player_0", "player_1")  # left is player_0
 FACTORIES = {48: (2, 5), 64: (4, 10)}  # factories a side by map size, in the editions of the competition
 SMALLEST, LARGEST = 12, 64
 LOST = -1000  # the official reward of a side that failed
+NO_FACTORIES = "lost all factories"
 MEMORY_LIMIT = 4096.0  # MiB a side; the judge's is not known
 
 
@@ -121,7 +122,8 @@ def play_match(
     started = time.perf_counter()
     thoughts: dict[str, list[Any]] | None = None
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="lux-thoughts-")) if record_thoughts else None
+        # a folder each, so that no side is told where the other one writes
+        folders = {player: str(stack.enter_context(Scratch("lux-thoughts-"))) for player in PLAYERS} if record_thoughts else {}
         players = []
         for player in (left, right):
             opened = open_player(player)
@@ -129,13 +131,13 @@ def play_match(
                 stack.callback(opened.close)
             players.append(opened)
         match = Match(Referee(seed, settings), [player.name for player in players])
-        match.start(stack, players, Path(log_dir) if log_dir is not None else None, time_per_turn, overage, folder, memory_limit)
+        match.start(stack, players, Path(log_dir) if log_dir is not None else None, time_per_turn, overage, folders, memory_limit)
         while not match.over:
             match.play_turn()
             if progress is not None:
                 progress(match.referee.turns, match.standing())
-        if folder is not None:
-            thoughts = {player: read_thoughts(folder, player) for player in PLAYERS}
+        if record_thoughts:
+            thoughts = {player: read_thoughts(folders[player], player) for player in PLAYERS}
     result = match.result(seed, map_size)
     if replay is not None:
         metadata = {"seed": seed, "players": dict(zip(PLAYERS, match.names)), "winner": result.winner, "reason": result.reason}
@@ -271,13 +273,13 @@ class Match:
         log_dir: Path | None,
         time_per_turn: float,
         overage: float,
-        thoughts: str | None = None,
+        thoughts: dict[str, str] | None = None,
         memory_limit: float | None = None,
     ) -> None:
-        """Start both processes; `stack` ends them. They are told the folder for their thoughts, if there is one."""
-        environment = None if thoughts is None else {VARIABLE: thoughts}
+        """Start both processes; `stack` ends them. Each is told its folder for `thoughts`, if there is one."""
         for side, name, player in zip(SIDES, PLAYERS, players):
             log = log_dir / f"{side}.log" if log_dir is not None else None
+            environment = {VARIABLE: thoughts[name]} if thoughts else None
             try:
                 bot = BotProcess(player.command, player.folder, log, time_per_turn, overage, environment, memory_limit)
             except Failure as failure:
@@ -342,7 +344,7 @@ class Match:
         left, right = sides["left"], sides["right"]
         for side, player in zip(SIDES, PLAYERS):
             if player not in self.failures and self.referee.rewards[player] == LOST:
-                sides[side].error = "lost all factories"
+                sides[side].error = NO_FACTORIES
         lost = [side for side in SIDES if sides[side].error is not None]
         winner: Literal["left", "right", "draw"]
         if lost:
@@ -363,7 +365,7 @@ def _read_action(answer: bytes | Failure) -> dict[str, Any]:
     try:
         action = json.loads(answer.decode())
     except (ValueError, RecursionError) as error:
-        shown = " ".join(answer[:120].decode("utf-8", "replace").split())
+        shown = printable(answer[:480].decode("utf-8", "replace"), 120).strip()
         raise Failure(f"printed junk instead of a JSON object: {shown!r}") from error
     if not isinstance(action, dict):
         raise Failure(f"answered with a JSON {type(action).__name__} where an object is needed")

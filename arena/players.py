@@ -6,6 +6,7 @@ context manager, or call `close`.
 
 from __future__ import annotations
 
+import gzip
 import os
 import sys
 import tarfile
@@ -13,13 +14,18 @@ import tempfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from agent.scripted import FOLDER
 from agent.scripted import names as opponent_names
 from agent.stored import CONFIG, POINTERS, POLICY, WORDS, steps_of
+from arena.scratch import Scratch
 
 UNPACKED_LIMIT = 2 << 30  # bytes that a tarball may unpack to
 MEMBER_LIMIT = 20_000
+HEADERS_LIMIT = 64 << 20  # bytes of a tarball that are no file's
+DEPTH_LIMIT = 100  # folders in each other
+READ_LIMIT = 2 << 20  # bytes read at once: of a file's part, or of a header, which tarfile reads whole whatever size it claims
 
 
 @dataclass
@@ -29,12 +35,12 @@ class Player:
     name: str
     command: list[str]
     folder: Path
-    temporary: tempfile.TemporaryDirectory[str] | None = field(default=None, repr=False)
+    temporary: Scratch | None = field(default=None, repr=False)
 
     def close(self) -> None:
         """Remove the temporary folder, if there is one."""
         if self.temporary is not None:
-            self.temporary.cleanup()
+            self.temporary.close()
             self.temporary = None
 
     def __enter__(self) -> Player:
@@ -85,10 +91,6 @@ def _program(name: str, path: Path) -> Player:
     return Player(name, command, path.parent)
 
 
-def _temporary() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="lux-player-", ignore_cleanup_errors=True)
-
-
 def _packaged(name: str) -> Player:
     from submission.package import package  # brings torch, which takes a second and is needed for checkpoints only
 
@@ -99,9 +101,9 @@ def _packaged(name: str) -> Player:
 
 
 def _unpacked(name: str, tarball: Path) -> Player:
-    temporary = _temporary()
+    temporary = Scratch("lux-player-")
     try:
-        folder = Path(temporary.name)
+        folder = temporary.path
         extract(tarball, folder)
         if not (folder / "main.py").is_file():
             inside = [str(path.relative_to(folder)) for path in sorted(folder.rglob("main.py"))]
@@ -109,10 +111,34 @@ def _unpacked(name: str, tarball: Path) -> Player:
             raise ValueError(f"{tarball} has no main.py at its top{hint}; the judge needs it there.")
         player = _program(name, folder / "main.py")
     except BaseException:
-        temporary.cleanup()
+        temporary.close()
         raise
     player.temporary = temporary
     return player
+
+
+class _TooLarge(Exception):
+    """A tarball is larger than it may be; the message goes on after its name."""
+
+
+class _Reader:
+    """What `tarfile` reads from: it gets no more at once, and none from further behind, than an honest tarball has."""
+
+    def __init__(self, file: gzip.GzipFile) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= READ_LIMIT:
+            raise _TooLarge(f"has a header of {size} bytes; at most {READ_LIMIT} are read")
+        return self._file.read(size)
+
+    def seek(self, position: int) -> int:
+        if position > UNPACKED_LIMIT + HEADERS_LIMIT:
+            raise _TooLarge(f"unpacks to more than {UNPACKED_LIMIT >> 20} MiB")
+        return self._file.seek(position)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def extract(tarball: Path, folder: Path) -> None:
@@ -123,14 +149,16 @@ def extract(tarball: Path, folder: Path) -> None:
     """
     total = 0
     try:
-        with tarfile.open(tarball, "r:gz") as tar:
+        with gzip.open(tarball) as plain, tarfile.open(fileobj=cast(IO[bytes], _Reader(plain)), mode="r:") as tar:
             for count, member in enumerate(tar):
                 parts = [part for part in PurePosixPath(member.name).parts if part != "."]
-                if member.name.startswith("/") or ".." in parts or "\\" in member.name:
+                if member.name.startswith("/") or ".." in parts or "\\" in member.name or "\0" in member.name:
                     raise ValueError(f"{tarball} has the member {member.name!r}, which would be unpacked outside of its folder.")
+                if len(parts) > DEPTH_LIMIT:
+                    raise ValueError(f"{tarball} has a member in {len(parts)} folders; at most {DEPTH_LIMIT} are unpacked.")
                 if not (member.isfile() or member.isdir()):
                     raise ValueError(f"{tarball} has the member {member.name!r}, which is neither a file nor a folder.")
-                total += member.size
+                total += abs(member.size)  # some headers claim less than nothing
                 if total > UNPACKED_LIMIT or count >= MEMBER_LIMIT:
                     raise ValueError(f"{tarball} unpacks to more than {UNPACKED_LIMIT >> 20} MiB or {MEMBER_LIMIT} files.")
                 target = folder.joinpath(*parts)
@@ -144,7 +172,11 @@ def extract(tarball: Path, folder: Path) -> None:
                     while chunk := source.read(1 << 20):
                         file.write(chunk)
                 target.chmod(0o755 if member.mode & 0o100 else 0o644)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except _TooLarge as error:
+        raise ValueError(f"{tarball} {error}.") from error
+    except RecursionError as error:
+        raise ValueError(f"{tarball} is not a whole tar.gz: its headers follow each other without a member.") from error
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{tarball} is not a whole tar.gz: {error}.") from error
     except OSError as error:
         raise ValueError(f"{tarball} cannot be unpacked: {error.strerror or error}.") from error

@@ -2,22 +2,28 @@
 
 Everything a bot can do wrong ends in `Failure`, a sentence for the result; nothing it does can block the caller:
 pipes are non-blocking, waited on together with a deadline a side, and `arena.guard` ends whatever it started, also
-when this process is killed.
+when this process is killed. Where the system permits it, guard and bot are alone in a PID namespace, in which
+nothing can signal the guard and with which everything ends. Elsewhere a bot that kills its guard is swept up by the mark in its
+environment, which a program that wants to can take off.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 GUARD = Path(__file__).resolve().with_name("guard.py")
 LINE_LIMIT = 1 << 20  # bytes of one answer
@@ -25,11 +31,31 @@ LOG_LIMIT = 4 << 20  # bytes of stderr kept; the rest is read and dropped
 CHUNK = 1 << 16
 EXIT_GRACE = 2.0  # seconds between the end of stdout and the exit code
 GUARD_GRACE = 10.0  # seconds for the guard to end a bot
+SAID_LIMIT = 200  # characters of what a bot said that are shown
+SENTENCE_LIMIT = 400  # characters of a verdict
+NAMESPACE = True  # a PID namespace for each bot, where the system permits it
+MARK = "LUXS2_BOT"  # variable that tells the processes of one bot from all others
+# what a bot is told of this process's environment, which may hold keys
+VARIABLES = (
+    *("HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "XDG_CACHE_HOME"),
+    *("CONDA_PREFIX", "DYLD_LIBRARY_PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
+    *("CUDA_VISIBLE_DEVICES", "MKL_NUM_THREADS", "NUMBA_DISABLE_JIT", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    "LUXS2_CACHE",
+)
 EXIT_CHECK = 0.25  # seconds between looks for bots that ended while a child of theirs keeps the pipe open
 
 
+def printable(text: str, limit: int = SAID_LIMIT) -> str:
+    """What another program said as one line that harms no terminal and can be encoded, cut to `limit` characters."""
+    cut = text[:limit]
+    return "".join(character if character.isprintable() else " " for character in cut) + ("..." if len(text) > limit else "")
+
+
 class Failure(Exception):
-    """Why a side loses, as the end of the sentence "left ..."."""
+    """Why a side loses, as the end of the sentence "left ..."; made `printable`, since most of them quote the side."""
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(printable(sentence, SENTENCE_LIMIT))
 
 
 class Ended(Failure):
@@ -39,8 +65,8 @@ class Ended(Failure):
 class BotProcess:
     """A running bot. `answer_time` is the list of seconds taken a turn, `overage` the seconds left of the pool.
 
-    `environment` is added to this process's own; `memory_limit` is the most MiB that the bot and what it started may have
-    in memory. `peak_memory` is the bot's, in MiB, once it has ended.
+    `environment` is added to the `VARIABLES` of this process's own; `memory_limit` is the most MiB that the bot and what it
+    started may have in memory. `peak_memory` is the bot's, in MiB, once it has ended.
     """
 
     def __init__(
@@ -68,31 +94,34 @@ class BotProcess:
         if log_file is not None:
             self._log = open(log_file, "wb")
         control, self._control = os.pipe()
-        self._status, status = os.pipe()
-        self._report: dict[str, Any] | None = None
+        self._status, status = socket.socketpair()  # unlike a pipe, it cannot be opened through /proc
+        self._status.setblocking(False)  # a process forked from this one may hold the other end open
+        self._report: Report | None = None
+        self._mark = f"{MARK}={secrets.token_hex(16)}"
         limit = 0 if memory_limit is None else int(memory_limit * (1 << 20))
-        guard = [sys.executable, "-I", "-S", str(GUARD), str(control), str(status), str(limit)]
+        told = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        guard = [sys.executable, "-I", "-S", str(GUARD), str(control), str(status.fileno()), str(limit), str(int(NAMESPACE))]
         try:
             self._process = subprocess.Popen(
                 [*guard, *command],
                 cwd=folder,
-                env=None if environment is None else {**os.environ, **environment},
+                env={**told, **(environment or {}), MARK: self._mark.partition("=")[2]},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
-                pass_fds=(control, status),
+                pass_fds=(control, status.fileno()),
             )
         except OSError as error:
-            for end in (self._control, self._status):
-                os.close(end)
+            os.close(self._control)
+            self._status.close()
             if self._log is not None:
                 self._log.close()
             raise Failure(f"could not be started: {error.strerror or error}") from error
         finally:
             os.close(control)
-            os.close(status)
+            status.close()
         self.pid = self._process.pid
         assert self._process.stdin and self._process.stdout and self._process.stderr
         self.stdin, self.stdout, self.stderr = self._process.stdin, self._process.stdout, self._process.stderr
@@ -189,15 +218,17 @@ class BotProcess:
         if self._control >= 0:
             os.close(self._control)
             self._control = -1
-            self._process.terminate()  # a process forked from this one may hold the other end of the pipe open
+            self._signal_group(signal.SIGTERM)  # a process forked from this one may hold the other end of the pipe open
             try:
                 self._process.wait(GUARD_GRACE)
-            except subprocess.TimeoutExpired:
-                self._kill_group()
+            except subprocess.TimeoutExpired:  # the bot stopped its guard
+                self._signal_group(signal.SIGKILL)
             self._process.wait()
-            self._kill_group()  # what is left if the guard itself was killed
+            self._signal_group(signal.SIGKILL)  # what is left if the guard itself was killed
+            if self._process.returncode != 0:
+                self._sweep()
             self._read_report()
-            os.close(self._status)
+            self._status.close()
         if self._stderr_open:
             self.drain_stderr()
             self._stderr_open = False
@@ -207,24 +238,33 @@ class BotProcess:
             self._log.close()
             self._log = None
 
-    def _kill_group(self) -> None:
+    def _signal_group(self, number: int) -> None:
         try:
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
         except (ProcessLookupError, PermissionError):
             return  # nobody of the group is left (macOS says "not permitted" of a group of zombies)
 
-    def _read_report(self) -> dict[str, Any]:
+    def _sweep(self) -> None:
+        """Kill what a bot left behind that ended its guard."""
+        end = time.monotonic() + GUARD_GRACE
+        while (left := list(_marked(self._mark))) and time.monotonic() < end:
+            for pid in left:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.01)
+
+    def _read_report(self) -> Report:
         """What the guard said at its end; it must have ended."""
         if self._report is None:
-            os.set_blocking(self._status, False)  # a process forked from this one may hold the other end open
             try:
-                said = os.read(self._status, CHUNK).split(b"\n")[0]
-            except BlockingIOError:
+                said = self._status.recv(CHUNK)
+            except OSError:
                 said = b""
-            report = json.loads(said) if said else {"code": self._process.returncode}  # the bot killed its guard
-            self.peak_memory = report.get("peak", 0) / (1 << 20)
-            self._report = report
-            return report
+            # without a word the bot killed its guard
+            self._report = read_report(said) or Report(code=self._process.returncode)
+            self.peak_memory = self._report.peak / (1 << 20)
         return self._report
 
     def _stop_clock(self) -> None:
@@ -242,26 +282,70 @@ class BotProcess:
         if self._process.returncode is None:
             return "closed its stdout"
         report = self._read_report()
-        if "error" in report:
-            return f"could not be started: {report['error']}"
-        if "over" in report:
-            return f"took {report['over'] / (1 << 20):.0f} MiB of memory ({self.memory_limit:g} MiB are allowed)"
-        code = report["code"]
+        if report.error is not None:
+            return f"could not be started: {report.error}"
+        if report.over is not None:
+            return f"took {report.over / (1 << 20):.0f} MiB of memory ({self.memory_limit:g} MiB are allowed)"
+        code = report.code
         last = next((line for line in reversed(self._stderr_tail) if line.strip()), b"")
-        said = f": {_shown(last)}" if last else ""
+        place = _place(self._stderr_tail)
+        said = f": {_shown(last)}{place}" if last else ""
         if code is None:
             return f"was killed with its whole process group{said}"
         if code == 0:
             return f"ended before the match was over (exit code 0){said}"
         if code < 0:
-            return f"was killed by signal {-code} ({signal.Signals(-code).name}){said}"
+            return f"was killed by signal {-code} ({signal_name(-code)}){said}"
         return f"crashed (exit code {code}){said}"
 
 
-def _shown(data: bytes | bytearray, limit: int = 200) -> str:
+@dataclass(frozen=True)
+class Report:
+    """A guard's last words: exit code of the bot (None if the guard ended it), its peak of memory, and why it was ended."""
+
+    code: int | None = None
+    peak: int = 0  # bytes
+    over: int | None = None  # bytes, if it was ended for its memory
+    error: str | None = None  # why it could not be started
+
+
+def read_report(said: bytes) -> Report | None:
+    """The report in a guard's line, or None for anything else."""
+    try:
+        report = Report(**json.loads(said.split(b"\n")[0]))
+    except (ValueError, TypeError, RecursionError):  # no JSON, no object, other names
+        return None
+    kinds = {"code": (int, type(None)), "peak": (int,), "over": (int, type(None)), "error": (str, type(None))}
+    return report if all(type(getattr(report, name)) in kind for name, kind in kinds.items()) else None
+
+
+def signal_name(number: int) -> str:
+    """Of any signal; most real-time signals have none but their distance from the first."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if hasattr(signal, "SIGRTMIN") and number > signal.SIGRTMIN else "of no name"
+
+
+def _marked(mark: str) -> Iterator[int]:
+    """Processes that were started with a variable in their environment, zombies left out; none where there is no /proc."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name)
+        except OSError:  # it has ended, or is somebody else's
+            continue
+
+
+def _place(lines: Sequence[bytes]) -> str:
+    """Where a Python program failed, for the end of a sentence: the last file and line of its traceback."""
+    found = [match for line in lines if (match := re.match(rb'\s+File "([^"]+)", line (\d+)', line))]
+    return f" ({Path(os.fsdecode(found[-1][1])).name}, line {int(found[-1][2])})" if found else ""
+
+
+def _shown(data: bytes | bytearray) -> str:
     """The beginning of some output as one printable line."""
-    text = bytes(data[:limit]).decode("utf-8", "replace").strip()
-    return "".join(character if character.isprintable() else " " for character in text) + ("..." if len(data) > limit else "")
+    return printable(bytes(data[: 4 * SAID_LIMIT]).decode("utf-8", "replace").strip())
 
 
 def exchange(bots: Sequence[BotProcess], messages: Sequence[bytes]) -> list[bytes | Failure]:

@@ -16,6 +16,8 @@ from typing import Any
 
 from submission.files import write_whole
 
+UNPACKED_LIMIT = 512 << 20  # bytes of a replay
+
 
 def write_replay(
     path: Path | str,
@@ -55,13 +57,25 @@ def read_replay(path: Path | str) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds, gzip or not. Raises `ValueError` if it is missing or not whole."""
+    """What a JSON file holds, gzip or not, or the official runner's page. Raises `ValueError` if it is missing, not whole, or too large."""
     try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        return json.loads(data)
+        with open(path, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            data = (gzip.GzipFile(fileobj=file) if packed else file).read(UNPACKED_LIMIT + 1)
+        if len(data) > UNPACKED_LIMIT:
+            raise ValueError(f"it has more than {UNPACKED_LIMIT >> 20} MiB")
+        return _from_page(data) if data.lstrip()[:1] == b"<" else json.loads(data)
     except OSError as error:
         raise ValueError(f"Replay {path} cannot be read: {error.strerror or error}.") from error
-    except (EOFError, zlib.error, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (EOFError, zlib.error, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{path} is not a whole replay: {error}.") from error
+
+
+def _from_page(data: bytes) -> Any:
+    """The replay inside a page of the official runner (`luxai-s2 -o x.html`)."""
+    text = data.decode()
+    before, found, after = text.partition("window.episode = ")
+    if not found:
+        raise ValueError("it is a web page, and none of the official runner's, which hold a replay")
+    return json.JSONDecoder().raw_decode(after)[0]

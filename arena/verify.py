@@ -19,6 +19,7 @@ from typing import Any
 
 from arena.match import MEMORY_LIMIT, SideResult, play_match
 from arena.players import Player, extract
+from arena.scratch import Scratch
 from submission.files import write_whole
 from submission.package import SIZE_LIMIT, PackageReport, package
 
@@ -113,8 +114,7 @@ def verify(
     turns: list[list[dict[str, Any]]] = []
     sides: list[SideResult] = []
     titles: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="lux-judge-") as name:
-        root = Path(name)
+    with Scratch("lux-judge-") as root:
         (root / "agent").mkdir()
         extract(tarball, root / "agent")
         if not (root / "agent" / "main.py").is_file():

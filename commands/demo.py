@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Literal
 
 from arena.evaluate import evaluate_checkpoint
 from arena.players import extract
+from arena.scratch import Scratch
 from commands.options import RUNS, UsageError, parse
 from commands.show import play_shown, print_match, print_scores
 from submission.package import package
@@ -48,9 +48,9 @@ def run(argv: list[str]) -> None:
     tarball = args.run_dir / "submission.tar.gz"
     package(args.run_dir, tarball)
     print("4/4  Playing against miner on the official engine ...", flush=True)
-    with tempfile.TemporaryDirectory(prefix="lux-demo-") as folder:
-        extract(tarball, Path(folder))
-        result = play_shown(folder, "miner", 7, config.map_size, args.run_dir / "replay.json.gz", args.run_dir / "logs")
+    with Scratch("lux-demo-") as folder:
+        extract(tarball, folder)
+        result = play_shown(str(folder), "miner", 7, config.map_size, args.run_dir / "replay.json.gz", args.run_dir / "logs")
     print_scores(scores, f"32 unseen maps, {seconds:.0f} s of training")
     print_match(result, names=("trained agent", "miner"))
     for what, path in (("run", args.run_dir), ("submission", tarball), ("replay", args.run_dir / "replay.json.gz")):

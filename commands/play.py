@@ -1,4 +1,7 @@
-"""Play one match on the official engine, each side a process of its own."""
+"""Play one match on the official engine, each side a process of its own.
+
+Other people's agents run with your rights: they can read your files and use your network.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from arena.process import printable
 from arena.replay_page import write_page
 from commands.options import parse
 
@@ -23,6 +24,6 @@ class Replay:
 def run(argv: list[str]) -> None:
     args = parse(Replay, argv, "replay", __doc__)
     report = write_page(args.file, args.output)
-    print(
-        f"{report.path}: {report.size_bytes / 1e6:.2f} MB, {report.frames - 1} turns of {' against '.join(report.names)}. {report.reason}"
-    )
+    names = " against ".join(map(printable, report.names))
+    turns = f"{report.frames - 1} turns of {names}, the opening included"
+    print(f"{report.path}: {report.size_bytes / 1e6:.2f} MB, {turns}. {printable(report.reason, 1000)}")

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from arena.match import MatchResult, play_match
+from arena.match import NO_FACTORIES, MatchResult, play_match
+from arena.process import printable
 
+REASON_LIMIT = 1000  # characters
 SHARES = ("finished", "win_rate", "pool_win_rate")  # shown in percent
 
 
@@ -25,13 +28,22 @@ def print_scores(scores: dict[str, float], title: str) -> None:
 
 def print_match(result: MatchResult, names: tuple[str, str] | None = None) -> None:
     """A table of a match result."""
-    left, right = names or (result.left.name, result.right.name)
-    table = Table("", left, right, title=f"winner: {result.winner} after {result.turns} turns")
-    for label in ("lichen", "factories", "robots", "turn_ms_median", "turn_ms_p99", "error"):
-        values = [getattr(side, label) for side in (result.left, result.right)]
-        table.add_row(label.replace("_", " "), *("-" if value is None else f"{value:g}" if label != "error" else value for value in values))
+    ending = "a draw" if result.winner == "draw" else f"{result.winner} wins"
+    title = f"{ending}; {result.turns} turns were played after the opening"
+    table = Table("", *map(said, names or (result.left.name, result.right.name)), title=title)
+    sides = (result.left, result.right)
+    for label in ("lichen", "factories", "robots", "turn_ms_median", "turn_ms_p99"):
+        table.add_row(label.replace("_", " "), *(f"{getattr(side, label):g}" for side in sides))
+    table.add_row("lost because it", *("-" if side.error is None else said(side.error) for side in sides))
     Console().print(table)
-    print(result.reason)
+    print(printable(result.reason, REASON_LIMIT))
+    if any(side.error not in (None, NO_FACTORIES) and side.log is None for side in sides):
+        print("All that a side wrote to stderr is kept with --logs FOLDER.")
+
+
+def said(text: str) -> str:
+    """Words of somebody else, for a table or a title of rich."""
+    return escape(printable(text))
 
 
 def play_shown(
@@ -39,7 +51,7 @@ def play_shown(
 ) -> MatchResult:
     """A match with a line of progress."""
     with Progress(transient=True) as bar:
-        task = bar.add_task(f"{left} against {right}", total=1000)
+        task = bar.add_task(f"{said(left)} against {said(right)}", total=1000)
         return play_match(
             left,
             right,
@@ -60,7 +72,7 @@ def game_progress() -> Iterator[Callable[[str, int], None]]:
 
         def show(title: str, turn: int) -> None:
             if title not in tasks:
-                tasks[title] = bar.add_task(f"Verifying: {title}", total=1000)
+                tasks[title] = bar.add_task(f"Verifying: {said(title)}", total=1000)
             bar.update(tasks[title], completed=turn)
 
         yield show

@@ -205,7 +205,8 @@ def _load(path: Path, config: GameConfig) -> Maps:
                 raise ValueError(f"{name} is {values.dtype} {values.shape}, not {expected[name].dtype} {expected[name].shape}")
         if np.any(np.diff(maps["seeds"]) <= 0):
             raise ValueError("its seeds are not in order")
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    # RuntimeError and NotImplementedError are zipfile's, of a flipped bit that says "encrypted" or "compressed some other way"
+    except (OSError, EOFError, LookupError, TypeError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         warnings.warn(f"The map cache {path} cannot be used ({error}); its maps are made again.", RuntimeWarning, stacklevel=3)
         return _no_maps(size)
     return maps

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import Any, List, Optional
 
@@ -77,6 +78,23 @@ def rows(seen: Any, value: np.ndarray, action: np.ndarray, chosen: np.ndarray, k
     return made
 
 
+def is_row(row: Any) -> bool:
+    """Whether this is what `rows` makes of an entity; a program may write something else."""
+    if not isinstance(row, list) or len(row) != 5 or not all(isinstance(part, list) for part in row[2:]):
+        return False
+    name, value, action, chosen, shares = row
+    if not isinstance(name, str) or not re.match(r"(unit|factory)_[0-9]{1,9}\Z", name) or len(action) != 4 or len(chosen) != 4:
+        return False
+    if not all(isinstance(share, list) and len(share) == 2 for share in shares):
+        return False
+    whole = action + [share[0] for share in shares]
+    numbers = chosen + [share[1] for share in shares] + ([] if value is None else [value])
+    return all(type(part) is int and abs(part) < 10**9 for part in whole) and all(
+        type(part) in (int, float) and abs(part) < 1e30
+        for part in numbers  # neither NaN nor infinity
+    )
+
+
 def read_thoughts(folder: str, player: str) -> List[Any]:
     """The turns that a side recorded, up to the first line that is none: a program may leave anything there, or nothing."""
     path = os.path.join(folder, player + ".jsonl")
@@ -89,7 +107,9 @@ def read_thoughts(folder: str, player: str) -> List[Any]:
                 turn = json.loads(line.decode())
             except (ValueError, RecursionError):
                 break
-            if not isinstance(turn, dict) or not isinstance(turn.get("step"), int) or not isinstance(turn.get("rows"), list):
+            if not isinstance(turn, dict) or type(turn.get("step")) is not int or not isinstance(turn.get("rows"), list):
+                break
+            if not all(is_row(row) for row in turn["rows"]):
                 break
             turns.append({"step": turn["step"], "rows": turn["rows"]})
     return turns

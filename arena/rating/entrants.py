@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from agent.scripted import FOLDER
 from agent.scripted import names as opponent_names
 from agent.stored import WORDS, copy_for_play, load_agent
 from arena.players import Player, open_player
+from arena.scratch import Scratch
 
 DIGITS = 12  # hexadecimal digits of an identity
 NO_PART = {".pyc", ".log"}  # files that do not decide how a program plays
@@ -52,7 +52,7 @@ class Field:
         self._programs: dict[str, Player] = {}
         self.entrants: list[Entrant] = []
         try:
-            self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="lux-rating-", ignore_cleanup_errors=True)))
+            self.folder = self._stack.enter_context(Scratch("lux-rating-"))
             for argument in arguments:
                 self._add(argument)
         except BaseException:

@@ -10,8 +10,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich import progress as bars
 from rich.console import Console
+from rich.markup import escape
 
 from arena.plots import COLORS, save_png
+from arena.process import printable
 from arena.rating.standings import Standing, Table, wilson
 
 EVERY = 30.0  # seconds between lines where nobody watches a terminal
@@ -89,10 +91,10 @@ def print_table(table: Table, title: str) -> None:
     for name in COLUMNS:
         ranking.add_column(name, no_wrap=name != "player", overflow="fold", min_width=12 if name == "player" else None)
     for place, standing in enumerate(table.standings, 1):
-        ranking.add_row(*standing_row(place, standing))
+        ranking.add_row(*(escape(printable(cell)) for cell in standing_row(place, standing)))
     cross = Drawn("row against column", *(str(place) for place in range(1, len(table.standings) + 1)), title="who beats whom")
     for place, row in enumerate(cross_rows(table), 1):
-        cross.add_row(f"{place} {row[0]}", *row[1:])
+        cross.add_row(escape(printable(f"{place} {row[0]}")), *row[1:])
     console = Console()
     if not console.is_terminal:
         console.width = 120  # a log has room

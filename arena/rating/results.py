@@ -46,6 +46,11 @@ class Game:
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, separators=(",", ":")) + "\n"
 
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("players", "names", "referee", "winner", "reason"), (str,)),
+    **dict.fromkeys(("map_size", "seed", "turns", "lichen", "factories"), (int,)),
+    "errors": (str, type(None)),
+}
 _PAIRS = ("players", "names", "lichen", "factories", "errors")
 
 
@@ -61,8 +66,14 @@ def read_game(text: str) -> Game:
         if not isinstance(values[name], list) or len(values[name]) != 2:
             raise ValueError(f"{name} is not a pair")
         values[name] = tuple(values[name])
+    for name, kinds in _KINDS.items():
+        for value in values[name] if name in _PAIRS else (values[name],):
+            if type(value) not in kinds or (isinstance(value, int) and abs(value) >= 1 << 53):
+                raise ValueError(f"{name} is {values[name]!r:.100}")
     if values["winner"] not in ("left", "right", "draw"):
-        raise ValueError(f"winner is {values['winner']!r}")
+        raise ValueError(f"winner is {values['winner']!r:.100}")
+    if values["referee"] not in ("fast", "official"):
+        raise ValueError(f"referee is {values['referee']!r:.100}")
     return Game(**values)
 
 
@@ -113,7 +124,7 @@ class Results:
         for number, line in enumerate(data[:whole].splitlines(), 1):
             try:
                 self._take(read_game(line.decode()))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"Line {number} of {self.path} cannot be read: {error}.") from error
         return whole
 

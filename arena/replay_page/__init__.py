@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arena.replay_page.pack import packed_lines
-from arena.replay_page.recording import Recording, read_recording
+from arena.replay_page.recording import Recording, damage_told, read_recording
 from submission.files import write_whole
 
 FOLDER = Path(__file__).resolve().parent
@@ -39,7 +39,8 @@ def write_page(replay: Path | str, output: Path | str = "page.html") -> PageRepo
     written; then nothing is.
     """
     recording = read_recording(replay)
-    text = page(recording)
+    with damage_told(replay):
+        text = page(recording)
     output = Path(output)
     if output.is_dir():
         raise ValueError(f"The page {output} is a folder; name a file to write.")

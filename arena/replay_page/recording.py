@@ -7,12 +7,14 @@ one that has it, an action stands in the step that it led to, and a side that fa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from agent.scripted.protocol import View
+from arena.process import printable
 from arena.replay import read_json
 
 PLAYERS = ("player_0", "player_1")
@@ -52,15 +54,27 @@ def read_recording(path: Path | str) -> Recording:
         read = _from_runner
     else:
         raise ValueError(f"{path} is no replay: it has neither observations and actions, as ours have, nor a Kaggle episode's steps.")
-    try:
+    with damage_told(path):
         recording = read(path, data)
         first = recording.observations[0] if recording.observations else {}
         if not {"board", "units", "factories", "teams", "real_env_steps"} <= set(first):
             raise ValueError("its first observation is not one of Lux AI Season 2")
+        if any("bid" not in team for obs in recording.observations for team in obs["teams"].values()):
+            raise ValueError("it was recorded by version 2.0 of the game, whose rules differ")
+        if len(recording.actions) != len(recording.observations) - 1:
+            counts = f"{len(recording.observations)} observations and {len(recording.actions)} actions"
+            raise ValueError(f"it has {counts}, where there is one action less, between each two of them")
         return recording
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+
+
+@contextmanager
+def damage_told(path: Path | str) -> Iterator[None]:
+    """Whatever in a file one stumbles over inside is told as a sentence about the file, a `ValueError`."""
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, MemoryError, RecursionError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split()).rstrip(".")
-        raise ValueError(f"{path} is no replay of Lux AI Season 2: {what}.") from error
+        raise ValueError(f"{path} is no replay of Lux AI Season 2: {printable(what)}.") from error
 
 
 def _from_runner(path: Path, data: dict[str, Any]) -> Recording:
@@ -75,9 +89,12 @@ def _from_runner(path: Path, data: dict[str, Any]) -> Recording:
         winner, reason = _verdict(observations, env_cfg)
     seed = metadata.get("seed", data.get("default_seed"))
     thoughts: dict[int, list[Any]] = {}
-    for turns in (data.get("thoughts") or {}).values():
+    for player, turns in (data.get("thoughts") or {}).items():
         for turn in turns:
-            thoughts.setdefault(int(turn["step"]), []).extend(turn["rows"])
+            step = int(turn["step"])
+            if 0 <= step < len(observations):  # a side writes of its own entities only, whatever it says of others
+                own = {*observations[step]["units"][player], *observations[step]["factories"][player]}
+                thoughts.setdefault(step, []).extend(row for row in turn["rows"] if row[0] in own)
     return Recording(_names([named.get(player) for player in PLAYERS]), seed, env_cfg, observations, actions, winner, reason, thoughts)
 
 

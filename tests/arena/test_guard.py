@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from arena.match import play_match
+from tests.processes import living
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="orphans are followed, and processes counted, the Linux way")
@@ -59,13 +60,6 @@ def noted(path: Path) -> list[int]:
     return [int(word) for word in path.with_name(path.name + ".pid").read_text().split()]
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 LEAVING = {
     "lost all factories": "leave()",
     "crashed (exit code 3)": "leave(); sys.exit(3)",
@@ -83,7 +77,7 @@ def test_a_child_that_left_for_a_session_of_its_own_ends_with_the_match(reason: 
     path = bot(tmp_path / "a", fault=LEAVING[reason])
     result = play_match(path, bot(tmp_path / "b"), seed=1, map_size=16, time_per_turn=0.8, overage=1.0)
     assert reason in str(result.left.error), result.reason
-    assert len(noted(path)) == 2 and not any(map(alive, noted(path)))
+    assert len(noted(path)) == 2 and not living(path.parent)
 
 
 def test_a_fork_bomb_ends_with_the_match(tmp_path: Path) -> None:
@@ -92,7 +86,7 @@ def test_a_fork_bomb_ends_with_the_match(tmp_path: Path) -> None:
     bomb += "        if os.fork() != 0:\n            os._exit(0)\n        note()\n    os._exit(0)"
     path = bot(tmp_path / "a", start=bomb, fault="time.sleep(0.3)")
     play_match(path, bot(tmp_path / "b"), seed=1, map_size=16)
-    assert len(noted(path)) > 5 and not any(map(alive, noted(path)))
+    assert len(noted(path)) > 5 and not living(path.parent)
     count = len(noted(path))
     time.sleep(0.2)
     assert len(noted(path)) == count
@@ -111,7 +105,7 @@ def test_too_much_memory_loses(who: str, tmp_path: Path) -> None:
     result = play_match(bot(tmp_path / "b"), path, seed=1, map_size=16, time_per_turn=20, memory_limit=150)
     assert result.winner == "left" and "MiB of memory (150 MiB are allowed)" in str(result.right.error), result.reason
     assert 0 < result.left.memory_mib < 150
-    assert not any(map(alive, noted(path)))
+    assert not living(path.parent)
 
 
 def test_memory_that_is_shared_counts_once(tmp_path: Path) -> None:
@@ -148,13 +142,13 @@ def test_a_killed_runner_leaves_nobody_behind(hang: str, tmp_path: Path) -> None
         time.sleep(0.05)
     time.sleep(0.5)
     started = [*noted(paths[0]), *noted(paths[1])]
-    assert len(started) == expected + 1 and all(map(alive, started))
+    assert len(started) == expected + 1 and living(tmp_path / "a") and living(tmp_path / "b")
     runner.kill()
     runner.wait()
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and any(map(alive, started)):
+    while time.monotonic() < deadline and (living(tmp_path / "a") or living(tmp_path / "b")):
         time.sleep(0.05)
-    assert not any(map(alive, started))
+    assert not (living(tmp_path / "a") or living(tmp_path / "b"))
 
 
 def measured() -> tuple[int, int, int]:
@@ -198,5 +192,5 @@ def test_five_hundred_matches_leave_nothing_behind(tmp_path: Path) -> None:
     after = measured()
     print(f"open files, children, MiB in memory: {before} after 50 matches, {after} after 500")
     assert after[:2] == before[:2] and after[2] <= before[2] + 20
-    assert not any(alive(pid) for path in bots for pid in noted(path))
+    assert not any(living(path.parent) for path in bots)
     assert all(len(said) == 1 for said in verdicts.values()), verdicts

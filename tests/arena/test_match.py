@@ -20,6 +20,7 @@ from arena.match import LOST, PLAYERS, Referee, env_settings, play_match
 from arena.players import open_player
 from arena.process import LOG_LIMIT
 from arena.replay import read_replay, write_replay
+from tests.processes import living
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,17 +97,6 @@ def other(tmp_path: Path) -> Path:
     return passive(folder)
 
 
-def running(pid_file: Path) -> list[int]:
-    alive = []
-    for pid in map(int, pid_file.read_text().split()):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            continue
-        alive.append(pid)
-    return alive
-
-
 FAULTS = {
     "crash at start": ({"start": "raise RuntimeError('boom')"}, "crashed (exit code 1): RuntimeError: boom"),
     "crash in turn 3": ({"fault": "1 / 0"}, "crashed (exit code 1): ZeroDivisionError"),
@@ -152,7 +142,7 @@ def test_a_faulty_side_loses_with_the_reason(fault: str, tmp_path: Path, other: 
     assert result.reason.startswith(f"{faulty} {reason}") or reason in result.reason
     assert getattr(result, faulty).error and getattr(result, result.winner).error is None
     assert time.perf_counter() - started < 10
-    assert running(tmp_path / "bot.py.pid") == [] and running(other.parent / "bot.py.pid") == []
+    assert living(tmp_path) == [] and living(other.parent) == []
 
 
 INVALID = {
@@ -180,7 +170,7 @@ def test_an_action_that_the_engine_rejects_loses(order: str, tmp_path: Path) -> 
     result = play_match("idle", bot, seed=2)
     assert (result.winner, result.turns <= 4) == ("left", True), result.reason
     assert result.reason.startswith("right sent an invalid action"), result.reason
-    assert running(tmp_path / "bot.py.pid") == []
+    assert living(tmp_path) == []
 
 
 def test_valid_oddities_lose_nothing(tmp_path: Path) -> None:
@@ -215,9 +205,9 @@ def test_children_of_a_bot_end_with_the_match(tmp_path: Path, other: Path) -> No
     play_match(passive(tmp_path, start=start, fault="sys.exit(3)"), other, seed=1)
     assert len((tmp_path / "bot.py.pid").read_text().split()) == 2
     deadline = time.time() + 5
-    while running(tmp_path / "bot.py.pid") and time.time() < deadline:
+    while living(tmp_path) and time.time() < deadline:
         time.sleep(0.05)  # an orphan is reaped by init
-    assert running(tmp_path / "bot.py.pid") == []
+    assert living(tmp_path) == []
 
 
 def test_an_interrupted_match_leaves_no_process(tmp_path: Path, other: Path) -> None:
@@ -234,7 +224,7 @@ def test_an_interrupted_match_leaves_no_process(tmp_path: Path, other: Path) -> 
     runner.send_signal(signal.SIGINT)
     _, errors = runner.communicate(timeout=60)
     assert b"KeyboardInterrupt" in errors and runner.returncode != 0
-    assert [running(path) for path in pids] == [[], []]
+    assert [living(path.parent) for path in pids] == [[], []]
 
 
 def test_both_failing_in_the_same_turn_is_a_draw(tmp_path: Path, other: Path) -> None:

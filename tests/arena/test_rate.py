@@ -23,7 +23,7 @@ from agent.policy import Policy, PolicyConfig, policy_sizes
 from arena.rating import matches
 from arena.rating.entrants import Entrant, Field
 from arena.rating.matches import Pairing, Setup, Task, play_tasks
-from arena.rating.report import markdown, write_report
+from arena.rating.report import markdown, print_table, write_report
 from arena.rating.results import Game, Results, read_game
 from arena.rating.standings import certain, connected, tabulate, wilson
 from arena.rating.tournament import RATING_SEEDS, Rules, pairs_of, run
@@ -219,6 +219,26 @@ def test_a_damaged_file_is_told_and_left_alone(tmp_path: Path) -> None:
         assert path.read_text() == text
     with pytest.raises(ValueError, match="is a folder"):
         Results(tmp_path)
+
+
+def test_lines_of_wrong_types_are_sentences(tmp_path: Path) -> None:
+    """Each value of a line, and each half of a pair, in turn of every type that JSON has."""
+    path, lines = tmp_path / "r.jsonl", 0
+    whole = json.loads(game("a", "b").line())
+    odd: list[Any] = [None, True, 1, -1, 1.5, "x", "", [], {}, [1, 2], [None, None], ["a"], [[], []], [{}, {}], float("nan"), 10**400]
+    for name in whole:
+        for value in odd + ([[whole[name][0], each] for each in odd] if isinstance(whole[name], list) else []):
+            path.write_text(json.dumps({**whole, name: value}) + "\n")
+            lines += 1
+            try:
+                with Results(path) as results:
+                    print_table(tabulate(results.games), "")
+            except ValueError as error:
+                assert str(error).startswith(f"Line 1 of {path} cannot be read: ") and len(str(error)) < 400
+    path.write_text("[" * 100_000 + "\n")
+    with pytest.raises(ValueError, match="Line 1 of .* cannot be read"):
+        Results(path)
+    assert lines > 200
 
 
 def test_one_run_at_a_time_adds_to_a_file(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import arena.replay
 from agent.policy import Policy, PolicyConfig, policy_sizes
 from agent.scripted import make_act
 from agent.scripted.protocol import plain
@@ -230,10 +233,14 @@ def broken(data: dict[str, Any], how: str) -> Any:
         observations.clear()
     elif how == "states of another game":
         data["observations"] = [{"units": {"position": []}, "relic_nodes": []}] * 3
+    elif how == "version 2.0":
+        for obs in observations:
+            for team in obs["teams"].values():
+                del team["bid"]
+    elif how == "as many actions as states":
+        data["actions"].append({})
     elif how == "words for cargo":
         robot["cargo"]["ice"] = "much"
-    elif how == "thoughts of nobody":
-        data["thoughts"] = {"player_0": [{"step": 20, "rows": [["unit_999", 1.0, [0] * 4, [1] * 4, []]]}]}
     elif how == "thoughts of another make":
         data["thoughts"] = {"player_0": [{"step": 20, "rows": [{"value": 3}]}]}
     return data
@@ -246,10 +253,56 @@ BROKEN = {
     "a map of another size": "a board has the shape",
     "no states": "is no replay of Lux AI Season 2",
     "states of another game": "is no replay of Lux AI Season 2",
+    "version 2.0": "it was recorded by version 2.0 of the game, whose rules differ",
+    "as many actions as states": "where there is one action less",
     "words for cargo": "State .* is not one of Lux AI Season 2",
-    "thoughts of nobody": "the thoughts of unit_999 cannot be read",
     "thoughts of another make": "is no",
 }
+
+
+def test_the_official_page_holds_a_replay(replay: Path, tmp_path: Path) -> None:
+    text = json.dumps(read_replay(replay))
+    (tmp_path / "r.html").write_text(f"<!DOCTYPE html>\n<script>\nwindow.episode = {text};\n    </script>")
+    assert packed_lines(read_recording(tmp_path / "r.html")) == packed_lines(read_recording(replay))
+
+
+def test_a_replay_unpacks_to_no_more_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "r.json.gz").write_bytes(gzip.compress(b" " * (64 << 20)))
+    monkeypatch.setattr(arena.replay, "UNPACKED_LIMIT", 1 << 20)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="it has more than 1 MiB"):
+        read_recording(tmp_path / "r.json.gz")
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def damaged(value: Any, generator: random.Random) -> Any:
+    """JSON with one of its values replaced by something else, or gone."""
+    odd = [None, True, -1, 10**30, 1e300, float("nan"), "x", [], {}, [[]], {"a": 1}]
+    path = []
+    while isinstance(value, (dict, list)) and value and (len(path) < 2 or generator.random() < 0.8):
+        path.append((value, generator.choice(list(value) if isinstance(value, dict) else range(len(value)))))
+        value = path[-1][0][path[-1][1]]
+    if generator.random() < 0.2:
+        del path[-1][0][path[-1][1]]
+    else:
+        path[-1][0][path[-1][1]] = generator.choice(odd)
+
+
+def test_damaged_replays_are_pages_or_sentences(replay: Path, tmp_path: Path) -> None:
+    generator, refused = random.Random(1), 0
+    whole = read_replay(replay)
+    short = json.dumps({**whole, "observations": whole["observations"][:12], "actions": whole["actions"][:11]})
+    for _ in range(150):
+        data = json.loads(short)
+        damaged(data, generator)
+        (tmp_path / "r.json").write_text(json.dumps(data))
+        try:
+            write_page(tmp_path / "r.json", tmp_path / "page.html")
+        except ValueError as error:
+            refused += 1
+            assert len(str(error)) < 500
+    assert 15 < refused < 150
 
 
 @pytest.mark.parametrize("how", BROKEN)
@@ -265,7 +318,9 @@ def test_a_broken_replay_is_a_sentence(how: str, replay: Path, tmp_path: Path) -
     [
         (b"", "is not a whole replay"),
         (b'{"observations": [', "is not a whole replay"),
-        (b"<!doctype html>", "is not a whole replay"),
+        (b"<!doctype html>", "it is a web page, and none of the official runner's"),
+        (b"<script>window.episode = {", "is not a whole replay"),
+        (b"1" * 5000, "is not a whole replay"),
         (b"[" * 100_000, "is not a whole replay"),
         (b"[1, 2]", "is no replay: it has neither"),
         (b'{"seed": 1, "allCommands": []}', "is no replay: it has neither"),

@@ -115,6 +115,37 @@ def test_missing_maps_are_added_to_those_on_disk(kept: Path, tmp_path: Path, mon
     assert made == [41, 50, 40]
 
 
+def test_every_flipped_bit_of_the_directory_is_survived(kept: Path, tmp_path: Path) -> None:
+    """Of the file's directory, which is not under a checksum: whatever it does to zipfile, the maps are the same, or made again."""
+    path = tmp_path / "maps-48-2-5.npz"
+    MapPool(GameConfig(), [3], cache_dir=tmp_path)
+    content = path.read_bytes()
+    directory = content.index(b"PK\x01\x02")
+    expected = MapPool(GameConfig(), [3], cache_dir=kept)
+    unusable = 0
+    for bit in range(8 * directory, 8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = maps._load(path, GameConfig())
+        unusable += not len(found["seeds"])
+        for name in BOARDS if len(found["seeds"]) else ():
+            np.testing.assert_array_equal(found[name], getattr(expected, name))
+    assert unusable > 500
+
+
+def test_maps_out_of_order_are_made_again(kept: Path, tmp_path: Path) -> None:
+    path = tmp_path / "maps-48-2-5.npz"
+    with np.load(kept / path.name) as file:
+        values = dict(file)
+    for order in ([1, 0], [0, 0]):
+        np.savez(path, **{name: value if name == "format" else value[order] for name, value in values.items()})
+        with pytest.warns(RuntimeWarning, match="its seeds are not in order"):
+            assert same(MapPool(GameConfig(), [0, 1], cache_dir=tmp_path), MapPool(GameConfig(), [0, 1], cache_dir=kept))
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "foreign", "pickle"])
 def test_an_unusable_cache_is_made_again_with_a_warning(damage: str, kept: Path, tmp_path: Path) -> None:
     path = tmp_path / "maps-48-2-5.npz"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import io
 import json
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import arena.players
 from agent.policy import BACKBONES
 from agent.stored import read_stored, resolve
 from arena.match import PLAYERS, Referee, env_settings, play_match
@@ -370,6 +373,8 @@ def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
         ([link("main.py", "", tarfile.FIFOTYPE)], "neither a file nor a folder"),
         ([("agent/main.py", b"")], "no main.py at its top .there is one at agent/main.py"),
         ([("readme", b"")], "no main.py at its top"),
+        ([("d/" * 1500 + "main.py", b"")], "has a member in 1501 folders; at most 100"),
+        ([("d/" * 90 + "main.py", b"")], "no main.py at its top"),
     ],
 )
 def test_bad_tarballs_are_refused(members: list, words: str, tmp_path: Path) -> None:
@@ -377,6 +382,34 @@ def test_bad_tarballs_are_refused(members: list, words: str, tmp_path: Path) -> 
     with pytest.raises(ValueError, match=words):
         open_player(path)
     assert not (tmp_path / "evil.py").exists() and not (tmp_path.parent / "evil.py").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("how", ["large", "many"])
+def test_tarballs_with_hostile_headers_are_refused_at_once(kind: bytes, how: str, tmp_path: Path) -> None:
+    """A header of 64 MiB in 64 KB, which `tarfile` would read whole and copy; and thousands of headers, each of which it descends for."""
+    size = 64 << 20 if how == "large" else 10
+    info = tarfile.TarInfo("header")
+    info.type, info.size = kind, size
+    header = info.tobuf(tarfile.GNU_FORMAT) + (bytes(size) if how == "large" else b"9 a=bcde\n\0".ljust(512, b"\0"))
+    path = tmp_path / "bad.tar.gz"
+    path.write_bytes(gzip.compress(header * (1 if how == "large" else 5000), 1))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"{path} (has a header of|is not a whole tar.gz)"):
+        open_player(path)
+    assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    tracemalloc.stop()
+
+
+def test_a_tarball_unpacks_to_no_more_than_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive(tmp_path / "x.tar.gz", ("main.py", bytes(1000)), ("more", bytes(1000)))
+    for name, least in (("UNPACKED_LIMIT", 2000), ("MEMBER_LIMIT", 2)):
+        monkeypatch.setattr(arena.players, name, least)
+        open_player(path).close()
+        monkeypatch.setattr(arena.players, name, least - 1)
+        with pytest.raises(ValueError, match="unpacks to more than"):
+            open_player(path)
+        monkeypatch.undo()
 
 
 def test_cut_tarballs_are_refused(tmp_path: Path) -> None:

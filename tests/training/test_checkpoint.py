@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -91,6 +92,32 @@ def test_generators_go_on_where_they_were(bits: Any, tmp_path: Path) -> None:
     back = load(save(tmp_path / "one", {}, {}, {"numpy": generator, "torch": torch_generator})).trainer_state
     assert np.array_equal(back["numpy"].standard_normal(9), generator.standard_normal(9))
     assert torch.equal(torch.rand(9, generator=back["torch"]), torch.rand(9, generator=torch_generator))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        *({"__packed__": "numpy generator", "state": {"bit_generator": name}} for name in ("test", "seed", "default_rng", 3, [], None)),
+        {"__packed__": "numpy generator", "state": {"bit_generator": "PCG64", "state": "x"}},
+        {"__packed__": "numpy generator"},
+        {"__packed__": "torch generator", "state": torch.zeros(3)},
+        {"__packed__": "array", "dtype": "nonsense(", "shape": [1], "data": torch.zeros(8, dtype=torch.uint8)},
+        {"__packed__": "array", "dtype": "'|O'", "shape": [1], "data": torch.zeros(8, dtype=torch.uint8)},
+        {"__packed__": "array", "dtype": "'<f8'", "shape": [7], "data": torch.zeros(8, dtype=torch.uint8)},
+        {"__packed__": "array", "dtype": "'<f8'", "shape": [1], "data": 3},
+        {"__packed__": "anything"},
+    ],
+)
+def test_crafted_trainer_states_are_refused_and_call_nothing(state: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = save(tmp_path / "one", {}, {}, {"rng": 0})
+    torch.save({"rng": state}, folder / "trainer.pt")
+    header = json.loads((folder / "config.json").read_text())
+    data = (folder / "trainer.pt").read_bytes()
+    header["files"]["trainer.pt"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "config.json").write_text(json.dumps(header))
+    with pytest.raises(CheckpointError, match="trainer.pt cannot be read|has a generator"):
+        load(folder)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_cannot_be_kept_is_refused() -> None:

@@ -28,6 +28,7 @@ from agent.plain import from_dict, to_dict
 from agent.policy import Policy, PolicyConfig, policy_sizes
 from agent.stored import Agent
 from arena.evaluate import EVALUATION_SEEDS, evaluate
+from arena.replay_page.recording import damage_told
 from engine.config import GameConfig, check_range
 from training.imitation.lessons import Lesson, LessonConfig, Lessons, Make, account, load, make, store
 from training.imitation.replays import Recording, lessons_of
@@ -312,7 +313,10 @@ def read_replays(replays: Sequence[Path], read: Callable[[Path], Recording], con
     for number, replay in enumerate(replays):
         path = run_dir / "lessons" / "replays" / f"{number:05d}.npz"
         if not path.exists():
-            store(path, lessons_of(read(replay), config.lessons, config.winner_only))
+            recording = read(replay)
+            with damage_told(replay):
+                lessons = lessons_of(recording, config.lessons, config.winner_only)
+            store(path, lessons)
             _tell("replays", number + 1, len(replays))
         paths.append(path)
     return paths

@@ -142,8 +142,11 @@ def load(
     if TRAINER in contents:
         try:
             trainer_state = unpack(torch.load(io.BytesIO(contents[TRAINER]), map_location="cpu", weights_only=True))
-        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise CheckpointError(f"{folder / TRAINER} cannot be read: {error}.") from error
+        except CheckpointError:
+            raise
+        # whatever else torch and numpy raise for a crafted file; a name that is missing, a type that does not fit
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, SyntaxError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"{folder / TRAINER} cannot be read: {type(error).__name__}: {error}.") from error
     return Checkpoint(folder, header["step"], config, policy_state, trainer_state)
 
 
@@ -184,6 +187,8 @@ def unpack(value: Any) -> Any:
         return {key: unpack(item) for key, item in value.items()}
     if kind == "numpy generator":
         state = unpack(value["state"])
+        if state["bit_generator"] not in GENERATORS:
+            raise CheckpointError(f"The trainer state has a generator {state['bit_generator']!r}; known are {', '.join(GENERATORS)}.")
         bits = getattr(np.random, state["bit_generator"])()
         bits.state = state
         return np.random.Generator(bits)
@@ -197,6 +202,7 @@ def unpack(value: Any) -> Any:
 
 
 _PACKED = "__packed__"
+GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")  # of numpy.random; a file is not to call anything else there
 
 
 def _plain_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

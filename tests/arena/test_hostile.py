@@ -1,0 +1,239 @@
+"""Agents that fight the match itself: forged verdicts, processes that stay, folders that cannot be removed, words that are no text."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import arena.process
+from arena.match import MatchResult, play_match
+from arena.process import Report, printable, read_report, signal_name
+from arena.replay_page import write_page
+from arena.replay_page.recording import read_recording
+from commands.show import print_match
+from submission.thoughts import read_thoughts
+from tests.processes import living
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+# bids, places nothing; does something odd at step 2
+BOT = """import json, os, signal, sys, time
+def daemon():
+    if os.fork() == 0:
+        os.setsid()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        if os.fork() == 0:
+            open("daemon", "w").close()
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+    while not os.path.exists("daemon"):
+        time.sleep(0.01)
+for line in sys.stdin:
+    step = json.loads(line)["step"]
+    answer = {{"faction": "AlphaStrike", "bid": 0}} if step == 0 else {{}}
+    if step == {at}:
+        {fault}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def bot(folder: Path, fault: str = "pass", at: int = 2) -> Path:
+    folder.mkdir()
+    path = folder / "bot.py"
+    path.write_text(BOT.format(fault=fault, at=at))
+    return path
+
+
+def against(folder: Path, fault: str, at: int = 2, **options: Any) -> MatchResult:
+    """A match of an odd bot on the left against one that does nothing wrong."""
+    return play_match(bot(folder / "a", fault, at), bot(folder / "b"), seed=1, map_size=12, **options)
+
+
+@pytest.fixture(params=["as it comes", "no namespace"])
+def guarded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the namespace that the system permits, and as where it permits none."""
+    if request.param == "no namespace":
+        monkeypatch.setattr(arena.process, "NAMESPACE", False)
+    return request.param
+
+
+@pytest.mark.parametrize("number", [34, 40, 63, 64])
+def test_every_signal_is_a_verdict(number: int, tmp_path: Path) -> None:
+    result = against(tmp_path, f"os.kill(os.getpid(), {number}); time.sleep(60)")
+    assert result.left.error == f"was killed by signal {number} ({signal_name(number)})"
+
+
+JUNK = [
+    "",
+    "{}",
+    "[]",
+    "junk",
+    "null",
+    '{"code": "x"}',
+    '{"code": 1, "peak": null}',
+    '{"code": true}',
+    '{"more": 1}',
+    "[" * 100_000,
+    "\udcff",
+]
+
+
+@pytest.mark.parametrize("said", JUNK)
+def test_a_report_is_parsed_as_untrusted(said: str) -> None:
+    assert read_report(said.encode("utf-8", "surrogateescape")) in (None, Report())
+    assert read_report(b'{"code": -9, "peak": 7, "over": 8}\nmore') == Report(-9, 7, 8)
+
+
+@LINUX
+def test_a_report_cannot_be_forged(tmp_path: Path, guarded: str) -> None:
+    """Every open file of every process that can be seen is offered a verdict of the bot's own."""
+    fault = """
+        for process in os.listdir('/proc'):
+            for number in range(64):
+                if not process.isdigit() or int(process) == os.getpid():
+                    continue
+                try:
+                    kind = os.readlink('/proc/%s/fd/%d' % (process, number))
+                    if process == str(os.getppid()):
+                        open('reached', 'w').close()
+                    if not kind.startswith(('pipe', 'socket')):
+                        continue
+                    end = os.open('/proc/%s/fd/%d' % (process, number), os.O_WRONLY | os.O_NONBLOCK)
+                    os.write(end, b'{"error": "forged"}' + bytes([10]))
+                    os.close(end)
+                except OSError:
+                    pass
+        sys.exit(5)"""
+    if guarded == "no namespace":  # this test's own files must not be written to
+        fault = fault.replace("os.listdir('/proc')", "[str(os.getppid())]")
+    result = against(tmp_path, fault)
+    assert result.left.error == "crashed (exit code 5)"
+    assert not (tmp_path / "a" / "reached").exists()
+
+
+STAYING = {
+    "kills its guard": "daemon(); os.kill(os.getppid(), 9); time.sleep(1)",
+    "stops its guard": "daemon(); os.kill(os.getppid(), 19); sys.exit(1)",
+    "kills everything": "daemon(); os.kill(-1, 15) if os.getppid() == 1 else os.kill(os.getppid(), 9); time.sleep(1)",
+    "kills its group": "daemon(); os.killpg(0, 9); time.sleep(1)",
+}
+
+
+@LINUX
+@pytest.mark.parametrize("how", STAYING)
+def test_a_daemon_ends_with_the_match(how: str, tmp_path: Path, guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arena.process, "GUARD_GRACE", 1.0)
+    monkeypatch.setattr(arena.process, "EXIT_GRACE", 0.3)
+    result = against(tmp_path, STAYING[how], time_per_turn=1.5, overage=0.0)
+    assert (tmp_path / "a" / "daemon").exists() and living(tmp_path / "a") == []
+    assert result.left.error and result.right.error in (None, "lost all factories")
+
+
+WORDS = {
+    "markup on stderr": "sys.exit('[/foo] [red]')",
+    "escapes on stderr": "sys.exit('\\x1b]0;title\\x07 \\x1b[2J')",
+    "a long line on stderr": "sys.exit('x' * 100000)",
+    "markup as a faction": "answer = {'faction': '[/foo]', 'bid': 0}",
+    "half a character as a faction": "answer = {'faction': chr(0xd800), 'bid': 0}",
+    "escapes as a faction": "answer = {'faction': '\\x1b[2J', 'bid': 0}",
+    "a long faction": "answer = {'faction': 'y' * 100000, 'bid': 0}",
+    "escapes as junk": "print('\\x1b[2J')",
+    "escapes as a spawn": "answer = {'spawn': ['\\x1b[2J', '[/foo]'], 'water': 1, 'metal': 1}",
+}
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_what_an_agent_says_is_shown_as_harmless_text(what: str, tmp_path: Path) -> None:
+    result = against(tmp_path, WORDS[what].replace("\x1b", "\\x1b").replace("\x07", "\\x07"), at=0 if "spawn" not in what else 2)
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        print_match(result, ("[/left]", "ri\x1bght"))
+    text = shown.getvalue() + json.dumps(result.as_dict())
+    text.encode()
+    assert "\x1b" not in text and result.left.error and len(result.left.error) <= 410 and "[/left]" in shown.getvalue()
+    assert "[/foo]" in result.reason or "markup" not in what
+
+
+def test_printable_text_is_left_alone() -> None:
+    assert printable("é [x] 字\t\x1b\ud800!") == "é [x] 字   !" and printable("abcd", 3) == "abc..."
+
+
+DEEP = "\n        for _ in range(3000):\n            os.mkdir('d'); os.chdir('d')"
+
+
+def test_nested_folders_lose_no_result(tmp_path: Path) -> None:
+    """An agent that fills its own unpacked folder, and the one for its thoughts."""
+    path = bot(tmp_path / "a", DEEP + f"\n        os.chdir(os.environ['LUXS2_THOUGHTS']){DEEP}")
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        tar.add(path, "main.py")
+    before = set(os.listdir(tempfile.gettempdir()))
+    result = play_match(
+        tmp_path / "a.tar.gz", bot(tmp_path / "b"), seed=1, map_size=12, record_thoughts=True, replay=tmp_path / "r.json", time_per_turn=9
+    )
+    assert result.reason == "left lost all factories and right lost all factories."
+    after = set(os.listdir(tempfile.gettempdir())) - before
+    assert not [name for name in after if name.startswith(("lux-player", "lux-thoughts"))]
+
+
+@pytest.mark.parametrize("name", ["KAGGLE_KEY", "AWS_SECRET_ACCESS_KEY"])
+def test_agents_are_told_no_secrets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "secret")
+    result = against(tmp_path, f"sys.exit('%s %s' % (os.environ.get('{name}'), 'PATH' in os.environ))")
+    assert result.left.error == "crashed (exit code 1): None True"
+
+
+def test_an_error_of_syntax_says_where(tmp_path: Path) -> None:
+    path = bot(tmp_path / "a")
+    path.write_text("import sys\nx = = 1\n")
+    result = play_match(path, bot(tmp_path / "b"), seed=1, map_size=12)
+    assert result.left.error == "crashed (exit code 1): SyntaxError: invalid syntax (bot.py, line 2)"
+
+
+ROW = ["unit_1", 0.5, [1, 2, 3, 4], [0.5, 0.5, 1, 1], [[0, 0.5], [1, 0.5]]]
+ODD_ROWS = {
+    "NaN": [*ROW[:1], float("nan"), *ROW[2:]],
+    "infinity": [*ROW[:3], [1, 1, 1, float("inf")], ROW[4]],
+    "a number too long": [*ROW[:1], 10**400, *ROW[2:]],
+    "a name of no entity": ["city_1", *ROW[1:]],
+    "a list for a name": [[], *ROW[1:]],
+    "too short": ROW[:3],
+    "too few of an action": [*ROW[:2], [1, 2], *ROW[3:]],
+    "words": [*ROW[:2], ["a", "b", "c", "d"], *ROW[3:]],
+    "a number for kinds": [*ROW[:4], [3]],
+    "an object": {"unit_1": 3},
+    "null": None,
+}
+
+
+@pytest.mark.parametrize("odd", ODD_ROWS)
+def test_odd_thoughts_reach_no_replay(odd: str, tmp_path: Path) -> None:
+    lines = [{"step": 1, "rows": [ROW]}, {"step": 2, "rows": [ODD_ROWS[odd]]}, {"step": 3, "rows": [ROW]}]
+    (tmp_path / "player_0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_thoughts(str(tmp_path), "player_0") == lines[:1]
+
+
+def test_an_agent_cannot_speak_for_the_other_side(tmp_path: Path) -> None:
+    """It writes a file of the other side's beside its own, and of the other side's factory in its own."""
+    fault = """
+        for player in ('player_0', 'player_1'):
+            with open(os.path.join(os.environ['LUXS2_THOUGHTS'], player + '.jsonl'), 'w') as file:
+                for t in range(200):
+                    rows = [['factory_%d' % i, 9.0, [0] * 4, [1.0] * 4, [[0, 1.0]]] for i in range(4)]
+                    file.write(json.dumps({'step': t, 'rows': rows}) + chr(10))"""
+    path = tmp_path / "r.json"
+    play_match(bot(tmp_path / "a", fault), "idle", seed=1, map_size=16, record_thoughts=True, replay=path)
+    assert list(filter(None, json.loads(path.read_text())["thoughts"].values())) == [json.loads(path.read_text())["thoughts"]["player_0"]]
+    recording = read_recording(path)
+    assert recording.observations[-1]["factories"]["player_1"] and not any(recording.thoughts.values())
+    write_page(path, tmp_path / "page.html")
