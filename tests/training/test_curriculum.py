@@ -85,7 +85,7 @@ def test_starts_that_no_game_can_have_are_left_out_or_refused(replay: Path, tmp_
         read_starts([str(tmp_path / "rules.json")], CONFIG, every=20, turns=1000)
     changed["env_cfg"], changed["observations"][50] = {}, {}
     (tmp_path / "turn.json").write_text(json.dumps(changed))
-    with pytest.raises(ValueError, match="turn.json: it has no 'real_env_steps'"):
+    with pytest.raises(ValueError, match="turn.json is no replay of Lux AI Season 2: it has no 'teams'"):
         read_starts([str(tmp_path / "turn.json")], CONFIG, every=20, turns=1000)
     with pytest.raises(ValueError, match="no replay"):
         read_starts([str(tmp_path / "other.json")], CONFIG, every=20, turns=1000)

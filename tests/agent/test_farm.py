@@ -75,7 +75,7 @@ def test_no_robot_is_lost_to_a_friend(size: int, seed: int) -> None:
 def test_interpreted_it_plays_the_same_game(tmp_path: Path) -> None:
     code = """
 import sys
-from tests.agent.test_tasks import opened, play
+from tests.agent.test_farm import opened, play
 engine = opened(24, 3)
 play(engine, 120)
 sys.stdout.buffer.write(engine.games[:1].tobytes())
