@@ -222,7 +222,7 @@ def table(found: dict[str, list[dict[str, list[float]]]], setting: Setting) -> s
         "",
         f"The end is the mean of the last three evaluations. Ours minus stock: {end:+.2f} (standard error {end_error:.2f}) at the end, "
         f"{whole:+.2f} (standard error {whole_error:.2f}) over the whole run. An update from equal weights and equal transitions has "
-        "equal gradients (`tests/test_dqn_agreement.py`).",
+        "equal gradients (`tests/benchmarks/test_dqn_agreement.py`).",
         "",
         "![Learning curves](dqn_agreement.png)",
         "",

@@ -3,7 +3,7 @@
 Both drive one heavy robot (`SingleRobotEnv`) with the same network, 64-64 tanh for the policy and as much for the value,
 and the same hyperparameters. With one entity a side, every grouping is one trajectory, so trajectory-separated PPO
 must be plain PPO: the learning curves have to agree, and from equal weights and an equal rollout one update has to be
-the same to rounding (`tests/test_sb3_agreement.py`). What runs on our side is `PPOLearner.collect` and `PPOLearner.learn` as
+the same to rounding (`tests/benchmarks/test_sb3_agreement.py`). What runs on our side is `PPOLearner.collect` and `PPOLearner.learn` as
 they are; only the games, the network and the buffer for them are put in place of the game's own.
 
 `python -m benchmarks.sb3_agreement` writes docs/results/sb3_agreement.md and .png, and the runs to .json; it goes on where it was
@@ -401,7 +401,7 @@ def table(found: dict[str, dict[str, np.ndarray]], setting: Setting) -> str:
         "![Learning curves](sb3_agreement.png)",
         "",
         "The two draw actions and minibatches from different random generators, so runs of a seed differ. That they are one",
-        "algorithm is shown exactly by `tests/test_sb3_agreement.py`: where the stock loop is made to take our actions and",
+        "algorithm is shown exactly by `tests/benchmarks/test_sb3_agreement.py`: where the stock loop is made to take our actions and",
         "minibatches, rollouts, advantages and weights stay equal to rounding, update after update.",
         "",
         NOTES,

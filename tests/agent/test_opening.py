@@ -300,7 +300,7 @@ def test_the_judge_who_does_not_compile_chooses_the_same_cells(module: str, tmp_
 
 
 def test_who_waters_places_by_lichen() -> None:
-    """In training, in the arena and before the judge alike; `tests/test_sites.py` has what it places by."""
+    """In training, in the arena and before the judge alike; `tests/reproduce/test_sites.py` has what it places by."""
     assert opening_of(ActionConfig.survival()) is opening and opening_of(ActionConfig.full()) is lichen_opening
     torch.manual_seed(0)
     sides = [Agent(Policy(PolicyConfig(width=16, channels=4), policy_sizes(a)), a) for a in (ActionConfig.survival(), ActionConfig.full())]

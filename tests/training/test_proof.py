@@ -1,7 +1,7 @@
 """That trajectory separation is what it is said to be: side symmetry, separated PPO as PPO once for each entity, and the
 five defects that public implementations of the idea are known to have, each excluded on the `PPOLearner` that trains.
 
-Agreement with sb3-contrib is in `tests/test_sb3_agreement.py`, advantages by hand in `tests/test_advantages.py`.
+Agreement with sb3-contrib is in `tests/benchmarks/test_sb3_agreement.py`, advantages by hand in `tests/training/test_advantages.py`.
 """
 
 from __future__ import annotations
