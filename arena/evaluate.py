@@ -15,9 +15,10 @@ import torch
 
 from agent.advisers import advice_for
 from agent.lichen_opening import opening_of
-from agent.scripted import make_act, make_compiled
+from agent.scripted import make_act
 from agent.scripted import names as script_names
 from agent.stored import WORDS, Agent, load_agent
+from agent.tasks.side import FarmSide
 from engine.config import GameConfig
 from engine.maps import MapPool
 from wrappers.observation import Observation, observe
@@ -52,9 +53,12 @@ class Scripted(NamedTuple):
         return self.compiled() if self.compiled is not None else ScriptedSide(self.make, config)
 
 
+COMPILED: dict[str, Callable[[], Side]] = {"warden": FarmSide}  # built-in opponents that play game records at once
+
+
 def built_in(name: str) -> Scripted:
     """A built-in opponent."""
-    return Scripted(lambda: make_act(name), (lambda: make_compiled(name)) if make_compiled(name) is not None else None)
+    return Scripted(lambda: make_act(name), COMPILED.get(name))
 
 
 def evaluate(

@@ -14,15 +14,6 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("*/main.py"))
 
 
-def make_compiled(name: str) -> Any:
-    """The same as something that writes orders on game records at once (a `FarmSide`), without messages; None if there is no such."""
-    if name != "warden":
-        return None
-    from agent.tasks.side import FarmSide
-
-    return FarmSide()
-
-
 def make_act(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """A fresh built-in opponent as a function from the judge's message to its action, for matches in this process."""
     import importlib
