@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from agent.scripted import FOLDER
 from agent.scripted import names as opponent_names
 from agent.stored import WORDS, copy_for_play, load_agent
 from arena.players import Player, open_player
 from arena.scratch import Scratch
+from submission.package import collect_modules
 
 DIGITS = 12  # hexadecimal digits of an identity
 NO_PART = {".pyc", ".log"}  # files that do not decide how a program plays
@@ -76,8 +76,9 @@ class Field:
 
     def _entrant(self, argument: str) -> Entrant:
         if argument in opponent_names():
-            code = [*FOLDER.glob("*.py"), *(FOLDER / argument).rglob("*.py")]
-            return Entrant(argument, digest("opponent", files_under(FOLDER, code)), "opponent", argument)
+            modules = collect_modules((f"agent.scripted.{argument}.main",))
+            code = sorted((name, text.encode()) for name, text in modules.items() if name.startswith("agent/"))
+            return Entrant(argument, digest("opponent", code), "opponent", argument)
         path = Path(argument)
         is_run = path.is_dir() and not (path / "main.py").is_file()
         pointer = path.name in ("latest", "best") and not path.is_dir() and path.parent.is_dir()

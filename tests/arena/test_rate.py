@@ -28,6 +28,7 @@ from arena.rating.results import Game, Results, read_game
 from arena.rating.standings import certain, connected, tabulate, wilson
 from arena.rating.tournament import RATING_SEEDS, Rules, pairs_of, run
 from main import main
+from submission.package import collect_modules
 from training.presets import PRESETS
 from training.run import checkpoint
 
@@ -481,3 +482,16 @@ def test_versions_of_one_path_are_told_apart() -> None:
     games = [game("checkpoint:aaaaaaaa", "b", names=("runs/x", "b")), game("checkpoint:bbbbbbbb", "b", names=("runs/x", "b"))]
     assert {standing.name for standing in tabulate(games).standings} == {"runs/x (aaaaaa)", "runs/x (bbbbbb)", "b"}
     assert json.loads(games[0].line())["names"] == ["runs/x", "b"]
+
+
+@pytest.mark.parametrize(("opponent", "module"), [("warden", "agent/tasks/dials.py"), ("reaper", "agent/scripted/farmer/bot.py")])
+def test_the_identity_of_a_built_in_opponent_follows_all_that_it_plays_by(opponent, module, monkeypatch):
+    def ident() -> str:
+        with Field([opponent]) as field:
+            return field.entrants[0].ident
+
+    before = ident()
+    changed = {**collect_modules((f"agent.scripted.{opponent}.main",))}
+    changed[module] += "# another rule"
+    monkeypatch.setattr("arena.rating.entrants.collect_modules", lambda entries: changed)
+    assert ident() != before

@@ -49,9 +49,9 @@ class Health:
         self._spiked = False
 
     def look(self, metrics: Mapping[str, float]) -> list[str]:
-        """Take in `losses/explained_variance` (which Q-learning has not) and `losses/grad_norm` of one iteration."""
+        """Take in `losses/explained_variance` and `losses/grad_norm` of one iteration; a learner need not have them."""
         alarms = []
-        explained, norm = metrics.get("losses/explained_variance", math.nan), metrics["losses/grad_norm"]
+        explained, norm = metrics.get("losses/explained_variance", math.nan), metrics.get("losses/grad_norm", math.nan)
         if math.isfinite(explained):  # nan if the returns did not vary
             self._explained.append(explained)
         if len(self._explained) == WINDOW:
@@ -67,7 +67,8 @@ class Health:
             if times > SPIKE and not self._spiked:
                 alarms.append(SPIKED.format(value=norm, times=times, window=WINDOW))
             self._spiked = times > SPIKE
-        self._norms.append(norm)
+        if math.isfinite(norm):
+            self._norms.append(norm)
         return alarms
 
 
