@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NOTHING, ORE_TASK, assign
+from agent.tasks.ground import list_work
+from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NOTHING, ORE_TASK, REAP_TASK, assign
+from agent.tasks.threats import is_threatened
 from agent.tasks.trips import give, put_cargo, put_charge, put_digs, put_steps, standing_on
 from agent.tasks.ways import find_way, is_dangerous, is_moving, is_open
 from engine.config import CELLS, MAX_ROBOTS, QUEUE, SIZE
 from engine.jit import jit
 from engine.state import DX, DY, ENTRY, ICE, METAL, ORE, WATER
 from wrappers.routes import CLEAR, NO_WAY, STEP
-from wrappers.targets import FAR_FROM_ROBOT, list_rubble, wall_cell
+from wrappers.targets import FAR_FROM_ROBOT, wall_cell
 
 SPARE = (10, 140)  # power that a light, a heavy robot keeps back on a trip
 REST = 4  # turns for which a robot without a plan is left alone
@@ -31,7 +33,7 @@ def dig_counts(game, rules, r, cell, task):
 
 
 @jit
-def best_source(game, static, turn, player, home, r, task):
+def best_source(game, static, dials, turn, player, home, r, task):
     """The cell of ice or ore around `home` that nobody digs with the cheapest way there and back, clearing included; or -1."""
     cells = static.ice_near[home] if task == ICE_TASK else static.ore_near[home]
     cell = int(game.robot_cell[r])
@@ -41,7 +43,7 @@ def best_source(game, static, turn, player, home, r, task):
         near = int(cells[i])
         if near < 0:
             break
-        if turn.used[near] or is_dangerous(game, turn, r, near):
+        if turn.used[near] or is_dangerous(game, turn, r, near) or dials.fear and is_threatened(turn, int(game.robot_heavy[r]), near):
             continue
         other = int(game.robot_at[near])
         if other >= 0 and other != r:
@@ -54,10 +56,10 @@ def best_source(game, static, turn, player, home, r, task):
 
 
 @jit
-def best_rubble(game, rules, action_rules, turn, player, home, r):
+def best_rubble(game, rules, dials, turn, player, home, r):
     """The cell whose clearing opens most ground for lichen soonest, that nobody works on; -1 if there is none."""
     if turn.works[home] < 0:
-        turn.works[home] = list_rubble(game, rules, action_rules, home, turn.work[home])
+        turn.works[home] = list_work(game, rules, home, dials.reach, turn.work[home])
     cell = int(game.robot_cell[r])
     best = -1
     least = 1 << 30
@@ -65,7 +67,7 @@ def best_rubble(game, rules, action_rules, turn, player, home, r):
         near = int(turn.work[home, 0, i])
         walk = abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE)
         cost = FAR_FROM_ROBOT * walk + int(turn.work[home, 1, i])
-        if cost >= least or turn.used[near] or is_dangerous(game, turn, r, near):
+        if cost >= least or turn.used[near] or is_dangerous(game, turn, r, near) or dials.fear and is_threatened(turn, int(game.robot_heavy[r]), near):
             continue
         other = int(game.robot_at[near])
         if other >= 0 and other != r:
@@ -98,7 +100,7 @@ def heavy_task(game, rules, dials, turn, home, r, now, left, k):
 
 
 @jit
-def try_dig(game, rules, static, action_rules, dials, memory, turn, r, task, target, now, left, queue, length, power, orders):
+def try_dig(game, rules, static, dials, memory, turn, r, task, target, now, left, queue, length, power, orders):
     """Compile a trip that digs at `target`; whether it is worth it, and so ordered. `power` is what the robot has on the way."""
     heavy = int(game.robot_heavy[r])
     home = int(memory.home[r])
@@ -135,6 +137,59 @@ def try_dig(game, rules, static, action_rules, dials, memory, turn, r, task, tar
         if count >= 0 and length < QUEUE:
             length = put_steps(queue, length, steps, count)
     give(game, rules, memory, r, now, queue, length, orders)
+    return True
+
+
+@jit
+def best_lichen(game, rules, dials, turn, r):
+    """The tile of the enemy's lichen where robot `r` digs up most for the walk, that nobody works on; -1 if there is none."""
+    player = r // MAX_ROBOTS
+    heavy = int(game.robot_heavy[r])
+    cell = int(game.robot_cell[r])
+    size = int(rules.map_size)
+    x0 = cell // SIZE
+    y0 = cell % SIZE
+    once = int(rules.dig_lichen_removed[heavy])
+    best = -1
+    most = 0
+    for x in range(size):
+        for y in range(size):
+            near = x * SIZE + y
+            if game.lichen[near] == 0 or game.factory_owner[game.strain[near]] == player or turn.used[near]:
+                continue
+            if is_dangerous(game, turn, r, near):
+                continue
+            other = int(game.robot_at[near])
+            if other >= 0 and other != r:
+                continue
+            digs = (int(game.lichen[near]) + once - 1) // once
+            score = 1000 * int(game.lichen[near]) // (abs(x - x0) + abs(y - y0) + digs + 1)
+            if score > most:
+                best, most = near, score
+    return best
+
+
+@jit
+def try_reap(game, rules, dials, memory, turn, r, now, left, queue, length, power, orders):
+    """Compile the walk to the enemy's lichen and the digging there; whether there was any in reach of `power`, and so ordered."""
+    heavy = int(game.robot_heavy[r])
+    if memory.target[r] >= 0:
+        turn.used[memory.target[r]] = 0
+        memory.target[r] = -1
+    target = best_lichen(game, rules, dials, turn, r)
+    if target < 0:
+        return False
+    steps = np.zeros(CELLS, np.int8)
+    out, cost = find_way(game, rules, turn, r, int(game.robot_cell[r]), target, False, steps)
+    if out < 0 or out >= left:
+        return False
+    once = int(rules.dig_lichen_removed[heavy])
+    digs = min((power - cost) // int(rules.dig_cost[heavy]), (int(game.lichen[target]) + once - 1) // once)
+    if digs < 1:
+        return False
+    assign(game, memory, turn, r, REAP_TASK, target)
+    length = put_steps(queue, length, steps, out)
+    give(game, rules, memory, r, now, queue, put_digs(queue, length, digs), orders)
     return True
 
 
@@ -203,7 +258,9 @@ def strike(game, rules, memory, r, now, orders):
             continue
         near = x * SIZE + y
         enemy = int(game.robot_at[near])
-        if enemy < 0 or enemy // MAX_ROBOTS == player or game.robot_heavy[enemy] != heavy or is_moving(game, enemy):
+        if enemy < 0 or enemy // MAX_ROBOTS == player or game.robot_heavy[enemy] != heavy:
+            continue
+        if is_moving(game, enemy):
             continue
         if game.factory_at[near] >= 0:
             continue
@@ -274,7 +331,16 @@ def park(game, rules, memory, turn, r, now, queue, length, orders):
 
 
 @jit
-def choose_at_home(game, rules, static, action_rules, dials, memory, turn, r, factory, now, left, orders):
+def may_reap(game, rules, turn, r, home, left):
+    """Whether robot `r` can be spared in the last turns: lights, and heavies of a factory that has water to the end."""
+    if not game.robot_heavy[r]:
+        return True
+    water = int(game.factory_cargo[home, WATER]) + int(game.factory_cargo[home, ICE]) // 4
+    return water >= water_need(game, rules, home) * left
+
+
+@jit
+def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, left, orders):
     """A robot on an own factory hands over, charges, and sets out; or it rests."""
     player = r // MAX_ROBOTS
     heavy = int(game.robot_heavy[r])
@@ -286,7 +352,11 @@ def choose_at_home(game, rules, static, action_rules, dials, memory, turn, r, fa
     if factory != home and heavy and handing == 0 and int(static.home_price[home, game.robot_cell[r]]) + SPARE[1] < power:
         if go_home(game, rules, memory, turn, r, now, queue, 0, orders):
             return
-    kept = 500 if not heavy and int(game.factory_cargo[factory, WATER]) < 80 and now > 20 else 0
+    kept = dials.light_keep
+    if heavy:
+        kept = dials.keep if game.factory_cargo[factory, METAL] >= rules.metal_cost[1] and left > dials.last_build else 0
+    elif int(game.factory_cargo[factory, WATER]) < 80 and now > 20:
+        kept = max(kept, 500)
     charge = max(min(int(turn.power[factory]) - kept, int(rules.battery_capacity[heavy]) - power), 0)
     ready = power + charge >= (dials.trip_power if heavy and int(game.factory_cargo[home, WATER]) > 40 else (120 if heavy else 50))
     before = int(turn.power[factory])
@@ -299,16 +369,20 @@ def choose_at_home(game, rules, static, action_rules, dials, memory, turn, r, fa
             turn.used[memory.target[r]] = 0
         memory.task[r] = NOTHING
         memory.target[r] = -1
+        full = power + charge >= dials.reap_power * int(rules.battery_capacity[heavy])
+        if left <= dials.reap and full and may_reap(game, rules, turn, r, home, left):
+            if try_reap(game, rules, dials, memory, turn, r, now, left, queue, length, power + charge, orders):
+                return
         for k in range(3):
             task = heavy_task(game, rules, dials, turn, home, r, now, left, k) if heavy else (CLEAR_TASK if k == 0 else NOTHING)
             if task == NOTHING:
                 break
             if task == CLEAR_TASK:
-                target = best_rubble(game, rules, action_rules, turn, player, home, r) if left > 30 else -1
+                target = best_rubble(game, rules, dials, turn, player, home, r) if left > 30 else -1
             else:
-                target = best_source(game, static, turn, player, home, r, task)
+                target = best_source(game, static, dials, turn, player, home, r, task)
             if target >= 0 and try_dig(
-                game, rules, static, action_rules, dials, memory, turn, r, task, target, now, left, queue, length, power + charge, orders
+                game, rules, static, dials, memory, turn, r, task, target, now, left, queue, length, power + charge, orders
             ):
                 return
         turn.power[factory] = before
@@ -324,7 +398,7 @@ def choose_at_home(game, rules, static, action_rules, dials, memory, turn, r, fa
 
 
 @jit
-def choose_outside(game, rules, static, action_rules, dials, memory, turn, r, now, left, orders):
+def choose_outside(game, rules, static, dials, memory, turn, r, now, left, orders):
     """A robot whose queue has run out on its way goes on with its task while its power lasts, then home."""
     player = r // MAX_ROBOTS
     heavy = int(game.robot_heavy[r])
@@ -339,16 +413,19 @@ def choose_outside(game, rules, static, action_rules, dials, memory, turn, r, no
             memory.target[r] = -1
             target = -1
         if target < 0:
-            target = best_rubble(game, rules, action_rules, turn, player, home, r)
+            target = best_rubble(game, rules, dials, turn, player, home, r)
+    if task == REAP_TASK or left <= dials.reap and task != ICE_TASK and may_reap(game, rules, turn, r, home, left):
+        if try_reap(game, rules, dials, memory, turn, r, now, left, queue, 0, power, orders):
+            return
     if target >= 0 and (task == ICE_TASK or task == ORE_TASK or task == CLEAR_TASK):
-        if try_dig(game, rules, static, action_rules, dials, memory, turn, r, task, target, now, left, queue, 0, power, orders):
+        if try_dig(game, rules, static, dials, memory, turn, r, task, target, now, left, queue, 0, power, orders):
             return
     elif task == NOTHING:
         if in_the_way(game, int(game.robot_cell[r])) and park(game, rules, memory, turn, r, now, queue, 0, orders):
             return
-        target = best_rubble(game, rules, action_rules, turn, player, home, r) if left > 30 else -1
+        target = best_rubble(game, rules, dials, turn, player, home, r) if left > 30 else -1
         if target >= 0 and try_dig(
-            game, rules, static, action_rules, dials, memory, turn, r, CLEAR_TASK, target, now, left, queue, 0, power, orders
+            game, rules, static, dials, memory, turn, r, CLEAR_TASK, target, now, left, queue, 0, power, orders
         ):
             return
         if power > int(rules.battery_capacity[heavy]) // 2 and target < 0:

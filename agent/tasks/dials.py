@@ -8,33 +8,49 @@ from typing import NamedTuple
 class Dials(NamedTuple):
     """A factory's and its robots' thresholds, in the game's own units."""
 
-    strike: int = 1
-    """1: step onto enemies of the own kind that stand still."""
-    trip_power: int = 2500
+    strikes: int = 3
+    """Steps onto enemies of the own kind that stand still, until so many have missed."""
+    fear: int = 1
+    """1: robots do not stand where one of the other side could come in, if it does so often enough."""
+    trip_power: int = 2900
     """Power with which a heavy leaves home at the least, while there is water."""
-    ice_a_heavy: float = 4.0
+    ice_a_heavy: float = 8.0
     """Water a turn that a heavy which digs ice is taken to bring."""
-    supply: float = 0.5
+    supply: float = 0.19
     """Share of the water that could be used, from which on a heavy may leave ice to others."""
-    ore_water: int = 70
+    ore_water: int = 89
     """Water from which the only heavy of a factory may fetch ore."""
     ore_diggers: int = 1
     """Heavies of a factory that dig ore at one time."""
     metal_enough: int = 100
     """Metal from which none is dug."""
-    last_ore: int = 150
+    last_ore: int = 265
     """Turns before the end from which no ore is dug."""
-    last_build: int = 100
+    last_build: int = 61
     """Turns before the end from which nothing is built."""
-    heavies: int = 12
+    heavies: int = 6
     """A factory builds no more."""
-    lights: int = 4
+    lights: int = 8
     """The same of lights, once it has two heavies ..."""
-    first_lights: int = 2
+    first_lights: int = 1
     """... and before."""
-    heavy_power: int = 70
+    heavy_power: int = 120
     """Power a turn that a factory needs for each heavy."""
-    rich: int = 3000
+    keep: int = 0
+    """Power that heavies leave to a factory that has the metal for another one."""
+    light_keep: int = 369
+    """Power that lights leave to the heavies of their factory."""
+    rich: int = 2865
     """Power from which a factory builds whatever it has metal for."""
-    full: int = 90
-    """Lichen on a tile, in the mean, from which watering waits for plenty."""
+    reach: int = 13
+    """Steps from the walls up to which ground is cleared."""
+    low: int = 5
+    """Lichen on a tile, in the mean, below which a factory waters ..."""
+    room: float = 0.29
+    """... as it does if so much ground, as a share of its tiles, could be grown soon ..."""
+    reap: int = 60
+    """Turns before the end from which robots dig up the enemy's lichen ..."""
+    reap_power: float = 0.7
+    """... with so much of their battery."""
+    late: int = 207
+    """... and when so many turns are left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agent.tasks.ground import room_to_grow
 from agent.tasks.memory import ICE_TASK
 from engine.config import MAX_ROBOTS
 from engine.jit import jit
@@ -39,8 +40,9 @@ def wants_water(game, rules, dials, memory, turn, player, f, now, left):
     if tiles == 0 or water - cost - 2 < kept:
         return False
     own = int(game.factory_connected[f])
-    full = own > 0 and int(game.factory_lichen[f]) >= dials.full * own and tiles < own * 1.1
-    return not full or water - kept >= cost * min(left, 40)
+    if own == 0 or left <= dials.late or game.factory_lichen[f] < dials.low * own:
+        return True
+    return room_to_grow(game, rules, f) >= dials.room * own
 
 
 @jit

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from agent.tasks.ground import MAX_WORK
 from engine.config import CELLS, MAX_ROBOTS
 from engine.jit import jit
 from engine.state import FACTORIES, ROBOTS
 from wrappers.routes import NO_WAY
-from wrappers.targets import MAX_WORK, wall_cell
+from wrappers.targets import wall_cell
 
 RICH_SHARE = 1500  # power for each heavy from which a factory takes one from another
-NOTHING, ICE_TASK, ORE_TASK, CLEAR_TASK, HOME_TASK, TASKS = range(6)
+NOTHING, ICE_TASK, ORE_TASK, CLEAR_TASK, HOME_TASK, REAP_TASK, TASKS = range(7)
 
 MEMORY_DTYPE = np.dtype(
     [
@@ -21,7 +22,12 @@ MEMORY_DTYPE = np.dtype(
         ("home", np.int8, (ROBOTS,)),  # number of the factory that it works for
         ("rest", np.int16, (ROBOTS,)),  # turn until which a robot without a plan is left alone
         ("back", np.int16, (ROBOTS,)),  # turn in which its trip is over, about
-        ("blocked", np.int8, (ROBOTS,)),  # turns in which it gave way, one after the other
+        ("missed", np.int8, (ROBOTS,)),  # strikes that brought nothing; one is forgotten in 16 turns
+        # by side: robots as it saw them last, turns in which an enemy stood beside an own robot of its kind, and in which it attacked
+        ("last_id", np.int32, (2, ROBOTS)),
+        ("last_cell", np.int16, (2, ROBOTS)),
+        ("chances", np.int32, (2, 2)),
+        ("attacks", np.int32, (2, 2)),
     ],
     align=True,
 )
@@ -30,11 +36,14 @@ MEMORY_DTYPE = np.dtype(
 TURN_DTYPE = np.dtype(
     [
         ("danger", np.int16, (2, CELLS)),  # power above which a light, a heavy robot cannot be destroyed there in this turn
+        ("threat", np.uint8, (2, CELLS)),  # where a standing light, heavy robot can be destroyed in this turn: 2 if by its queue an enemy comes, 1 if one could
+        ("dares", np.uint8, (2,)),  # whether robots of a kind stand where an enemy could come
+        ("before", np.int16, (CELLS,)),  # where enemies stood in the turn before
         ("used", np.uint8, (CELLS,)),  # targets of own robots
         ("power", np.int32, (FACTORIES,)),  # of factories, less what robots were promised in this turn
         ("crew", np.int16, (FACTORIES, 2, TASKS)),  # robots that work for a factory, by kind and task
         ("works", np.int16, (FACTORIES,)),  # rubble listed for a factory, or -1
-        ("work", np.int16, (FACTORIES, 2, MAX_WORK)),  # that rubble, as of `wrappers.targets.list_rubble`
+        ("work", np.int16, (FACTORIES, 2, MAX_WORK)),  # that rubble, as of `list_work`
     ],
     align=True,
 )
@@ -44,6 +53,7 @@ def empty_memory(count: int) -> np.recarray:
     """Of `count` games in which nothing has happened."""
     memory = np.zeros(count, MEMORY_DTYPE).view(np.recarray)
     memory["ident"] = -1
+    memory["last_id"] = -1
     return memory
 
 
@@ -84,7 +94,7 @@ def refresh(game, memory, turn, player):
             memory.home[r] = game.robot_home[r]
             memory.rest[r] = 0
             memory.back[r] = 0
-            memory.blocked[r] = 0
+            memory.missed[r] = 0
         home = int(memory.home[r])
         if home < 0 or not game.factory_alive[home]:
             memory.home[r] = nearest_home(game, player, int(game.robot_cell[r]))

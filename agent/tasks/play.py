@@ -6,9 +6,10 @@ import numpy as np
 
 from agent.tasks.choice import choose_at_home, choose_outside, step_aside, strike
 from agent.tasks.factories import factory_order
-from agent.tasks.memory import balance, refresh
+from agent.tasks.memory import REAP_TASK, balance, refresh
+from agent.tasks.threats import is_threatened, note_attacks, write_threats
 from agent.tasks.trips import standing_on
-from agent.tasks.ways import is_dangerous, is_open, write_danger
+from agent.tasks.ways import is_dangerous, is_moving, is_open, write_danger
 from engine.config import MAX_ROBOTS, QUEUE, SIZE
 from engine.jit import jit
 from engine.state import DIG, DX, DY, ENTRY, ICE, MOVE, ORE
@@ -38,7 +39,7 @@ def goes_on(game, rules, turn, player, r):
     if entry[0] == DIG:
         if game.robot_power[r] < rules.dig_cost[heavy]:
             return False
-        if game.rubble[cell] > 0:
+        if game.rubble[cell] > 0 or game.lichen[cell] > 0 and game.factory_owner[game.strain[cell]] != player:
             return True
         space = int(rules.cargo_space[heavy])
         return (game.ice[cell] > 0 and game.robot_cargo[r, ICE] < space) or (game.ore[cell] > 0 and game.robot_cargo[r, ORE] < space)
@@ -46,12 +47,14 @@ def goes_on(game, rules, turn, player, r):
 
 
 @jit
-def play_side(game, rules, action_rules, dials, static, memory, turn, player, orders):
+def play_side(game, rules, dials, static, memory, turn, player, orders):
     """Write the orders of one side for a turn after the opening."""
     now = int(game.real_step)
     left = int(rules.max_episode_length) - now
     refresh(game, memory, turn, player)
+    note_attacks(game, memory, turn, player)
     write_danger(game, rules, turn, player)
+    write_threats(game, rules, memory, turn, player)
     if now % 8 == 0:
         balance(game, static, memory, turn, player)
     for i in range(int(game.robot_count[player])):
@@ -59,9 +62,15 @@ def play_side(game, rules, action_rules, dials, static, memory, turn, player, or
         if memory.home[r] < 0:
             continue
         factory = standing_on(game, r)
-        if dials.strike and strike(game, rules, memory, r, now, orders):
+        heavy = int(game.robot_heavy[r])
+        cell = int(game.robot_cell[r])
+        if memory.missed[r] > 0 and now % 16 == 0:
+            memory.missed[r] -= 1
+        if memory.missed[r] < dials.strikes and strike(game, rules, memory, r, now, orders):
+            memory.missed[r] += 1
             continue
-        if factory < 0 and is_dangerous(game, turn, r, int(game.robot_cell[r])):
+        moves_on = game.queue_len[r] > 0 and is_moving(game, r) and goes_on(game, rules, turn, player, r)
+        if factory < 0 and not moves_on and (is_dangerous(game, turn, r, cell) or dials.fear and memory.task[r] != REAP_TASK and is_threatened(turn, heavy, cell)):
             queue = np.zeros((QUEUE, ENTRY), np.int16)
             if step_aside(game, rules, memory, turn, r, now, queue, 0, orders, True):
                 continue
@@ -70,9 +79,9 @@ def play_side(game, rules, action_rules, dials, static, memory, turn, player, or
         if game.queue_len[r] == 0 and now < memory.rest[r]:
             continue
         if factory >= 0:
-            choose_at_home(game, rules, static, action_rules, dials, memory, turn, r, factory, now, left, orders)
+            choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, left, orders)
         else:
-            choose_outside(game, rules, static, action_rules, dials, memory, turn, r, now, left, orders)
+            choose_outside(game, rules, static, dials, memory, turn, r, now, left, orders)
     keep_apart(game, rules, player, orders)
     for f in range(game.factory_count):
         if game.factory_alive[f] and game.factory_owner[f] == player:
@@ -80,11 +89,11 @@ def play_side(game, rules, action_rules, dials, static, memory, turn, player, or
 
 
 @jit
-def play_all(games, rules, action_rules, dials, statics, memories, turn, player_of, orders):
+def play_all(games, rules, dials, statics, memories, turn, player_of, orders):
     """`play_side` for the sides of running games: `player_of [N]` is 0 or 1, 2 for both, -1 for none."""
     for i in range(len(games)):
         if games[i].done or games[i].real_step < 0 or player_of[i] < 0:
             continue
         for player in range(2):
             if player_of[i] == player or player_of[i] == 2:
-                play_side(games[i], rules, action_rules, dials, statics[i], memories[i], turn, player, orders[i])
+                play_side(games[i], rules, dials, statics[i], memories[i], turn, player, orders[i])

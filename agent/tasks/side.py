@@ -9,10 +9,7 @@ from agent.tasks.dials import Dials
 from agent.tasks.memory import empty_memory, empty_turn
 from agent.tasks.play import play_side
 from engine.jit import is_compiled
-from wrappers.action import ActionConfig
 from wrappers.observation import empty_static, plain, write_static
-
-REACH = 10  # steps from the walls up to which ground is cleared
 
 
 class FarmSide:
@@ -20,7 +17,6 @@ class FarmSide:
 
     def __init__(self, dials: Optional[Dials] = None) -> None:
         self.dials = dials or Dials()
-        self.actions = ActionConfig.full(rubble_distance=REACH).rules()
         self.memory = empty_memory(1)
         self.turn = empty_turn()
         self.static = empty_static(1)[0]
@@ -34,8 +30,8 @@ class FarmSide:
             self.memory = empty_memory(1)
             if static is None:
                 write_static(game, rules, self.static)
-        records = [game, rules, self.actions, static if static is not None else self.static, self.memory[0], self.turn, orders]
+        records = [game, rules, static if static is not None else self.static, self.memory[0], self.turn, orders]
         if not is_compiled():
             records = [plain(record) for record in records]
-        game, rules, actions, static, memory, turn, orders = records
-        play_side(game, rules, actions, self.dials, static, memory, turn, player, orders)
+        game, rules, static, memory, turn, orders = records
+        play_side(game, rules, self.dials, static, memory, turn, player, orders)

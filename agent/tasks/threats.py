@@ -1,0 +1,74 @@
+"""What enemies could do: where a robot that stands still could be destroyed, and how often they do it."""
+
+from __future__ import annotations
+
+from engine.config import MAX_ROBOTS, SIZE
+from engine.jit import jit
+from engine.state import DX, DY, MOVE
+
+WORTH = 25  # a robot in digs
+DOUBT = 20  # turns beside enemies that count as seen before the game, ...
+ATTACKS = 4  # ... and in how many of them they attacked
+
+
+@jit
+def note_attacks(game, memory, turn, player):
+    """Count the turns in which an enemy of the own kind stood beside an own robot outside, and those in which it stepped onto its place."""
+    other = 1 - player
+    turn.before[:] = -1
+    for e in range(other * MAX_ROBOTS, other * MAX_ROBOTS + int(game.robot_slots[other])):
+        if game.robot_alive[e] and memory.last_id[player, e] == game.robot_id[e]:
+            turn.before[memory.last_cell[player, e]] = e
+    for r in range(player * MAX_ROBOTS, player * MAX_ROBOTS + int(game.robot_slots[player])):
+        cell = int(memory.last_cell[player, r])
+        if memory.last_id[player, r] != game.robot_id[r] or game.factory_at[cell] >= 0 or not (game.robot_alive[r] or game.robot_died[r]):
+            continue
+        heavy = int(game.robot_heavy[r])
+        for d in range(1, 5):
+            x = cell // SIZE + DX[d]
+            y = cell % SIZE + DY[d]
+            if x < 0 or y < 0 or x >= SIZE or y >= SIZE:
+                continue
+            e = int(turn.before[x * SIZE + y])
+            if e >= 0 and game.robot_heavy[e] == heavy:
+                memory.chances[player, heavy] += 1
+                memory.attacks[player, heavy] += game.robot_cell[e] == cell
+    for r in range(2 * MAX_ROBOTS):
+        memory.last_id[player, r] = game.robot_id[r] if game.robot_alive[r] else -1
+        memory.last_cell[player, r] = game.robot_cell[r]
+
+
+@jit
+def write_threats(game, rules, memory, turn, player):
+    """Cells where a standing light, a standing heavy robot could be destroyed in this turn, `turn.threat`; and whether such robots dare it."""
+    turn.threat[:] = 0
+    size = int(rules.map_size)
+    other = 1 - player
+    for heavy in range(2):
+        turn.dares[heavy] = (memory.attacks[player, heavy] + ATTACKS) * WORTH <= memory.chances[player, heavy] + DOUBT
+    for e in range(other * MAX_ROBOTS, other * MAX_ROBOTS + int(game.robot_slots[other])):
+        if not game.robot_alive[e]:
+            continue
+        heavy = int(game.robot_heavy[e])
+        cell = int(game.robot_cell[e])
+        for d in range(5):
+            x = cell // SIZE + DX[d]
+            y = cell % SIZE + DY[d]
+            if x < 0 or y < 0 or x >= size or y >= size:
+                continue
+            near = x * SIZE + y
+            factory = game.factory_at[near]
+            if factory >= 0 and game.factory_owner[factory] == player:
+                continue
+            if d > 0 and rules.move_cost_at[heavy, game.rubble[near]] > game.robot_power[e]:
+                continue
+            comes = d > 0 and game.queue_len[e] > 0 and game.queue[e, 0, 0] == MOVE and game.queue[e, 0, 1] == d
+            level = 2 if comes else 1
+            for kind in range(heavy + 1):
+                turn.threat[kind, near] = max(int(turn.threat[kind, near]), level)
+
+
+@jit
+def is_threatened(turn, heavy, cell):
+    """Whether a robot should not stand there in this turn."""
+    return turn.threat[heavy, cell] > (1 if turn.dares[heavy] else 0)
