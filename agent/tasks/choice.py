@@ -242,7 +242,7 @@ def step_aside(game, rules, memory, turn, r, now, queue, length, orders, flee):
 
 
 @jit
-def strike(game, rules, memory, r, now, orders):
+def strike(game, rules, dials, memory, r, now, orders):
     """Step onto an enemy beside the robot of its own kind that will stand still, by its queue: who comes in destroys who stands.
 
     Whether there was one. A cell that another enemy could enter as well is left alone.
@@ -258,7 +258,9 @@ def strike(game, rules, memory, r, now, orders):
             continue
         near = x * SIZE + y
         enemy = int(game.robot_at[near])
-        if enemy < 0 or enemy // MAX_ROBOTS == player or game.robot_heavy[enemy] != heavy:
+        if enemy < 0 or enemy // MAX_ROBOTS == player or game.robot_heavy[enemy] > heavy:
+            continue
+        if game.robot_heavy[enemy] < heavy and (not dials.prey or game.lichen[near] == 0 or game.factory_owner[game.strain[near]] != player):
             continue
         if is_moving(game, enemy):
             continue
@@ -331,12 +333,12 @@ def park(game, rules, memory, turn, r, now, queue, length, orders):
 
 
 @jit
-def may_reap(game, rules, turn, r, home, left):
+def may_reap(game, rules, dials, r, home, left):
     """Whether robot `r` can be spared in the last turns: lights, and heavies of a factory that has water to the end."""
     if not game.robot_heavy[r]:
         return True
     water = int(game.factory_cargo[home, WATER]) + int(game.factory_cargo[home, ICE]) // 4
-    return water >= water_need(game, rules, home) * left
+    return water >= (1.0 if left <= dials.heavy_reap else water_need(game, rules, home)) * left
 
 
 @jit
@@ -358,7 +360,7 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
     elif int(game.factory_cargo[factory, WATER]) < 80 and now > 20:
         kept = max(kept, 500)
     charge = max(min(int(turn.power[factory]) - kept, int(rules.battery_capacity[heavy]) - power), 0)
-    ready = power + charge >= (dials.trip_power if heavy and int(game.factory_cargo[home, WATER]) > 40 else (120 if heavy else 50))
+    ready = power + charge >= ((dials.first_power if now < dials.early else dials.trip_power) if heavy and int(game.factory_cargo[home, WATER]) > 40 else (120 if heavy else 50))
     before = int(turn.power[factory])
     if ready:
         length = put_charge(turn, queue, length, factory, charge)
@@ -370,7 +372,7 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
         memory.task[r] = NOTHING
         memory.target[r] = -1
         full = power + charge >= dials.reap_power * int(rules.battery_capacity[heavy])
-        if left <= dials.reap and full and may_reap(game, rules, turn, r, home, left):
+        if left <= dials.reap and full and may_reap(game, rules, dials, r, home, left):
             if try_reap(game, rules, dials, memory, turn, r, now, left, queue, length, power + charge, orders):
                 return
         for k in range(3):
@@ -414,7 +416,7 @@ def choose_outside(game, rules, static, dials, memory, turn, r, now, left, order
             target = -1
         if target < 0:
             target = best_rubble(game, rules, dials, turn, player, home, r)
-    if task == REAP_TASK or left <= dials.reap and task != ICE_TASK and may_reap(game, rules, turn, r, home, left):
+    if task == REAP_TASK or left <= dials.reap and (task != ICE_TASK or left <= dials.heavy_reap) and may_reap(game, rules, dials, r, home, left):
         if try_reap(game, rules, dials, memory, turn, r, now, left, queue, 0, power, orders):
             return
     if target >= 0 and (task == ICE_TASK or task == ORE_TASK or task == CLEAR_TASK):

@@ -14,6 +14,10 @@ class Dials(NamedTuple):
     """1: robots do not stand where one of the other side could come in, if it does so often enough."""
     trip_power: int = 2900
     """Power with which a heavy leaves home at the least, while there is water."""
+    first_power: int = 1500
+    """The same in the first turns ..."""
+    early: int = 300
+    """... which are so many."""
     ice_a_heavy: float = 8.0
     """Water a turn that a heavy which digs ice is taken to bring."""
     supply: float = 0.19
@@ -48,9 +52,13 @@ class Dials(NamedTuple):
     """Lichen on a tile, in the mean, below which a factory waters ..."""
     room: float = 0.29
     """... as it does if so much ground, as a share of its tiles, could be grown soon ..."""
-    reap: int = 60
+    reap: int = 150
     """Turns before the end from which robots dig up the enemy's lichen ..."""
     reap_power: float = 0.7
     """... with so much of their battery."""
+    heavy_reap: int = 60
+    """Turns before the end from which heavies do so as soon as their factory has enough to drink."""
+    prey: int = 0
+    """1: heavies step onto lights that stand on the own lichen."""
     late: int = 207
     """... and when so many turns are left."""

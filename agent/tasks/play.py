@@ -66,7 +66,7 @@ def play_side(game, rules, dials, static, memory, turn, player, orders):
         cell = int(game.robot_cell[r])
         if memory.missed[r] > 0 and now % 16 == 0:
             memory.missed[r] -= 1
-        if memory.missed[r] < dials.strikes and strike(game, rules, memory, r, now, orders):
+        if memory.missed[r] < dials.strikes and strike(game, rules, dials, memory, r, now, orders):
             memory.missed[r] += 1
             continue
         moves_on = game.queue_len[r] > 0 and is_moving(game, r) and goes_on(game, rules, turn, player, r)
