@@ -36,10 +36,16 @@ LEARNERS: dict[str, Callable[[TrainConfig, Clock], Learner]] = {
 CHANGEABLE = ("env_steps", "device", "threads", "eval_every", "eval_maps", "checkpoint_every")  # by a resumed run
 
 
-def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | None = None) -> dict[str, float]:
+Callback = Callable[[int, dict[str, float]], bool | None]  # (environment step, metrics of the iteration)
+
+
+def train(
+    config: TrainConfig, run_dir: Path, resume: bool = False, init: str | None = None, callback: Callback | None = None
+) -> dict[str, float]:
     """Train until `config.env_steps`; returns the last evaluation. Under `torchrun` it is called within `parallel.group()`.
 
-    `init` names a checkpoint whose weights a new run starts with; its optimiser starts anew.
+    `init` names a checkpoint whose weights a new run starts with; its optimiser starts anew. `callback` is called after every
+    iteration, on every rank; where it returns False, the run is saved and ends.
 
     With `resume` the run in `run_dir` goes on from its latest checkpoint; `config` is the one stored there, but for what
     `check_resumable` lets change. Raises `Stopped` when it was asked to stop and has saved.
@@ -68,10 +74,13 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
                     scores = fresh = parallel.on_first(lambda: evaluation(learner))
                 latest.update({f"eval/{name}": value for name, value in scores.items()})
             report(now, latest)
-            if fresh or ended or now // config.checkpoint_every > before // config.checkpoint_every:
+            enough = callback is not None and parallel.any_rank(callback(now, latest) is False)
+            if fresh or ended or enough or now // config.checkpoint_every > before // config.checkpoint_every:
                 with clock("checkpoint"):
                     run.save(fresh)
                 saved = now
+            if enough:
+                break
         if stopped:
             if saved != learner.env_steps:
                 run.save()

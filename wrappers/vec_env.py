@@ -77,7 +77,7 @@ class VecEnv:
         starts: game records [K] in their real turns; this share of the restarts copies one of them instead of drawing a map.
         clock: is told of the sections "engine" (codec, engine, rewards) and "observation" (features and masks) of a step.
 
-    Attributes: `engine`, `games` (its records), `obs` (the observation that the next `step` acts on), `static`.
+    Attributes: `engine`, `games` (its records), `obs` (the observation that the next `step` acts on), `static`, `actions`.
     """
 
     def __init__(
@@ -111,7 +111,8 @@ class VecEnv:
         self.max_turns = config.max_episode_length if max_turns is None else max_turns
         self.engine = Engine(config, num_games, threads)
         self.rules = self.engine.rules
-        self.action_rules = (actions or ActionConfig()).rules()
+        self.actions = actions or ActionConfig()
+        self.action_rules = self.actions.rules()
         self.weights = (reward or RewardConfig()).rules()
         self.static = empty_static(num_games)
         self.obs = Observation(2 * num_games, grid, columns)
