@@ -26,7 +26,7 @@ PLAYERS = ("player_0", "player_1")
 FACTORY_KINDS = (WAIT, BUILD_LIGHT, BUILD_HEAVY, WATER)
 
 
-class EntityEnv(ParallelEnv[str, dict[str, np.ndarray], int]):
+class EntityEnv(ParallelEnv[str, Any, Any]):
     """One game, an agent an entity: `player_0_factory_1`, `player_1_robot_12` (robots are numbered as they are built).
 
     Args:
@@ -66,7 +66,7 @@ class EntityEnv(ParallelEnv[str, dict[str, np.ndarray], int]):
         self.possible_agents = factories + units
         self.agents: list[str] = []
         # PettingZoo wants the same objects at every call, and a space of its own for each agent
-        kinds = {**dict.fromkeys(factories, FACTORY_WIDTH), **dict.fromkeys(units, ROBOT_WIDTH)}
+        self._widths = kinds = {**dict.fromkeys(factories, FACTORY_WIDTH), **dict.fromkeys(units, ROBOT_WIDTH)}
         self.action_spaces = {agent: spaces.Discrete(self._number(agent)) for agent in kinds}
         self.observation_spaces = {
             agent: spaces.Dict(
@@ -167,7 +167,9 @@ class EntityEnv(ParallelEnv[str, dict[str, np.ndarray], int]):
             return f"{PLAYERS[player]}_robot_{built}"
         self.beyond += 1
         if self.beyond == 1:
-            warnings.warn(f"More than {self.robots} robots of a side are built in this game; later ones wait.", RuntimeWarning, stacklevel=4)
+            warnings.warn(
+                f"More than {self.robots} robots of a side are built in this game; later ones wait.", RuntimeWarning, stacklevel=4
+            )
         return ""
 
     def _choices(self, agent: str) -> Any:
@@ -181,13 +183,12 @@ class EntityEnv(ParallelEnv[str, dict[str, np.ndarray], int]):
 
     def _look(self, agent: str) -> dict[str, np.ndarray]:
         """What an agent sees; zero, and nothing but waiting, once it is gone."""
-        shape = self.observation_spaces[agent]["observation"].shape
-        assert shape is not None
+        width = self._widths[agent]
         if agent not in self._rows:
             mask = np.arange(self._number(agent)) == 0
-            return {"observation": np.zeros(shape, np.float32), "action_mask": mask.astype(np.int8)}
+            return {"observation": np.zeros(width + SCALARS, np.float32), "action_mask": mask.astype(np.int8)}
         obs, row = self.games.obs, self._rows[agent]
-        own = obs.feature[row, : shape[0] - SCALARS]
+        own = obs.feature[row, :width]
         seen = np.clip(np.concatenate([own, obs.scalar[obs.side[row]]]), -LIMIT, LIMIT)
         return {"observation": seen, "action_mask": self._mask(agent, row).astype(np.int8)}
 

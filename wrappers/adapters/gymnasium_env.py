@@ -1,8 +1,9 @@
 """gymnasium: one heavy robot that must keep its factory alive, and one player's whole team against an opponent.
 
-The first is the single-robot bench on which PPO variants are compared. Both sides have one factory. The own one builds a heavy in the first turn, which is played by `reset`; from then on the
-agent moves that robot and nothing else acts. The own factory starts with 150 water and drinks 1 a turn, so
-living longer takes ice. The enemy's factory is given the water that it drinks until the end: when it dies, so does the game.
+The first is the single-robot bench on which PPO variants are compared. Both sides have one factory. The own one builds a
+heavy in the first turn, which is played by `reset`; from then on the agent moves that robot and nothing else acts. The own
+factory starts with 150 water and drinks 1 a turn, so living longer takes ice. The enemy's factory is given the water that
+it drinks until the end: when it dies, so does the game.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from engine.config import MAX_FACTORIES, GameConfig
 from engine.maps import MapPool
 from engine.state import ICE_GOT, WATER
 from wrappers.action import BUILD_HEAVY, ActionConfig
-from wrappers.adapters.padding import LIMIT, ROBOT_KINDS, PaddedGames, list_choices, team_space
+from wrappers.adapters.padding import LIMIT, ROBOT_KINDS, SEEN, PaddedGames, list_choices, team_space
 from wrappers.adapters.rival import Rival, with_rival
 from wrappers.features import ROBOT_WIDTH
 from wrappers.observation import SCALARS
@@ -116,7 +117,7 @@ class SingleRobotEnv(gymnasium.Env[np.ndarray, np.int64]):
         return np.clip(np.concatenate([robot, obs.scalar[0]]), -LIMIT, LIMIT)
 
 
-class TeamEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
+class TeamEnv(gymnasium.Env[Any, np.ndarray]):
     """Player_0's team on S slots against a rival that is part of the environment, or nobody, who stands idle.
 
     Args: as those of `PaddedGames`, for one game; `rival` plays player_1, its opening included.
@@ -169,4 +170,4 @@ class TeamEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             self.rival.write_orders(games[0], self.padded.games.rules, 1, orders[0])
 
     def _observation(self) -> dict[str, np.ndarray]:
-        return {name: self.padded.now[name][0] for name in self.observation_space}
+        return {name: self.padded.now[name][0] for name in SEEN}

@@ -42,6 +42,7 @@ from wrappers.rewards import RewardConfig
 from wrappers.vec_env import GameResult, Opening, VecEnv
 
 Override = Callable[[np.recarray, np.recarray], None]  # (games, their orders)
+SEEN = ("feature", "alive", "planes", "scalar")  # of the padded arrays, what is of use as input of a stock policy
 ROBOT_KINDS = (WAIT, MOVE, TRANSFER, PICKUP, DIG, SELF_DESTRUCT, RECHARGE)
 DIRECTION_NAMES = ("centre", "up", "right", "down", "left")
 LIMIT = 10.0  # observations are clipped to -LIMIT .. LIMIT, so that their spaces are bounded; their numbers are about -1 .. 2
@@ -248,7 +249,7 @@ class PaddedGames:
 
 
 def team_space(padded: PaddedGames) -> spaces.Dict:
-    """The space of one side's arrays that are of use as input of a stock policy."""
+    """The space of a side's arrays `SEEN`."""
     shapes = padded.shapes
-    real = {name: spaces.Box(-LIMIT, LIMIT, shapes[name], np.float32) for name in ("feature", "planes", "scalar")}
+    real = {name: spaces.Box(-LIMIT, LIMIT, shapes[name], np.float32) for name in SEEN if name != "alive"}
     return spaces.Dict({**real, "alive": spaces.MultiBinary(padded.slots)})

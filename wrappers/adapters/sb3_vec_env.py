@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv as StableVecEnv
 
 from engine.maps import MapPool
 from wrappers.action import ActionConfig
-from wrappers.adapters.padding import PaddedGames, team_space
+from wrappers.adapters.padding import SEEN, PaddedGames, team_space
 from wrappers.rewards import RewardConfig
 from wrappers.vec_env import Opening
 
@@ -110,4 +110,4 @@ class TeamVecEnv(StableVecEnv):
         """Nothing is held open."""
 
     def _observations(self) -> dict[str, np.ndarray]:
-        return {name: self.padded.now[name] for name in self.observation_space}
+        return {name: self.padded.now[name] for name in SEEN}
