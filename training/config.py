@@ -75,7 +75,8 @@ class LeagueConfig:
     share: float = 0.0
     """Share of the games in which one side is played by an opponent from the pool; 0 is self-play alone."""
     scripted: tuple[str, ...] = ()
-    """Built-in agents in the pool (farmer, miner, ...). Each game against farmer or raider takes about 4 ms a turn, against miner
+    """Built-in agents in the pool (farmer, miner, ...), and programs: a .tar.gz, a folder with main.py. Each
+    game against farmer or raider takes about 4 ms a turn, against miner
     0.5 ms, while a turn of all 16 games of the preset full takes 16 ms (python -m benchmarks.league)."""
     checkpoints: tuple[str, ...] = ()
     """Checkpoints or run folders in the pool."""
