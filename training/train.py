@@ -6,6 +6,7 @@ loop here does not ask which. Started by `torchrun`, every rank runs this same l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy as np
 from agent.plain import to_dict
 from agent.stored import Agent
 from arena.evaluate import EVALUATION_SEEDS, evaluate
+from engine.parts import is_part, load_part
+from submission.files import write_whole
 from training.config import TrainConfig, config_of
 from training.learner import Learner
 from training.ppo.learner import PPOLearner
@@ -33,10 +36,13 @@ LEARNERS: dict[str, Callable[[TrainConfig, Clock], Learner]] = {
     "vdn": ValueLearner,
     "qmix": ValueLearner,
 }
+Callback = Callable[[int, dict[str, float]], bool | None]  # (environment step, metrics of the iteration)
 CHANGEABLE = ("env_steps", "device", "threads", "eval_every", "eval_maps", "checkpoint_every")  # by a resumed run
 
 
-Callback = Callable[[int, dict[str, float]], bool | None]  # (environment step, metrics of the iteration)
+def make_learner(config: TrainConfig, clock: Clock) -> Learner:
+    """What `config.algo` names, ready to begin. Raises `ValueError`."""
+    return (load_part(config.algo) if is_part(config.algo) else LEARNERS[config.algo])(config, clock)
 
 
 def train(
@@ -53,12 +59,13 @@ def train(
     if not resume:
         parallel.on_first(lambda: check_new(run_dir))
     clock = Clock()
-    run = Run(LEARNERS[config.algo](config, clock), run_dir)
+    run = Run(make_learner(config, clock), run_dir)
     learner = run.learner
     if resume:
         run.resume()
     else:
         run.start(init)
+        parallel.on_first(lambda: write_whole(run_dir / "config.json", json.dumps(to_dict(config), indent=2) + "\n"))
     scores: dict[str, float] = {}
     saved = learner.env_steps
     eval_every = config.eval_every or config.env_steps
