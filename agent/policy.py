@@ -82,15 +82,15 @@ class PolicyConfig:
                 raise ValueError(f"{name}.kinds is {kinds}; it must be at least {ENTITY_KINDS}, for factories, lights and heavies.")
 
 
-def make_backbone(config: PolicyConfig) -> Backbone:
-    """The method that the config names. Raises `ValueError` for one of the user's own that is no `Backbone`."""
+def make_backbone(config: PolicyConfig) -> Any:
+    """The `Backbone` that the config names. Raises `ValueError` for one of the user's own that is no `Backbone`."""
     if not is_part(config.backbone):
         make, _ = BACKBONES[config.backbone]
         return make(config.width, getattr(config, config.backbone))
     own = load_part(config.backbone)
     if not (isinstance(own, type) and issubclass(own, Backbone)):
         raise ValueError(f"{config.backbone} is no class of agent.backbones.Backbone.")
-    return own(config.width)  # type: ignore[call-arg]
+    return own(config.width)
 
 
 def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), map_size: int = 48) -> Dict[str, Any]:

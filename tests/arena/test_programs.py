@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,11 +64,11 @@ def test_a_program_that_crashes_has_lost(folder):
     (folder / "main.py").write_text(CRASHES)
     agent = load_agent("shipped")[0]
     with pytest.warns(UserWarning, match=r"The opponent failed \(Failure: crashed \(exit code 1\): AssertionError: no more"):
-        result = evaluate(agent, SHORT, [1, 2], opponent_named(str(folder)))
+        result = evaluate(agent, SHORT, [1, 2], scripted_named(str(folder)))
     assert result.scores["win_rate"] == 1 and all(game.turns < 10 for game in result.games)
     (folder / "main.py").write_text("raise SystemExit(3)")
     with pytest.raises(ValueError, match=r"The opponent failed in its opening \(Failure: crashed \(exit code 3\)"):
-        evaluate(agent, SHORT, [1], opponent_named(str(folder)))
+        evaluate(agent, SHORT, [1], scripted_named(str(folder)))
 
 
 def test_what_is_no_program_is_a_sentence(tmp_path):
@@ -80,7 +81,7 @@ def test_what_is_no_program_is_a_sentence(tmp_path):
 
 def test_a_league_plays_against_a_program(folder, tmp_path):
     league = LeagueConfig(share=0.5, scripted=(str(folder),), hardness=0.0, distinct=1, match_games=2)
-    short = {"map_size": 16, "max_turns": 10, "train_maps": 2, "eval_maps": 1, "eval_every": 10**6}
+    short: dict[str, Any] = {"map_size": 16, "max_turns": 10, "train_maps": 2, "eval_maps": 1, "eval_every": 10**6}
     config = TrainConfig(env_steps=5 * 32, ppo=PPO, league=league, **short)
     train(config, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
