@@ -128,6 +128,12 @@ def test_a_wrong_name_is_a_sentence():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 
+def test_the_version_is_the_same_everywhere():
+    patterns = {"pyproject.toml": r'^version = "(.*)"', "CITATION.cff": r"^version: (.*)", "CHANGELOG.md": r"^## (\d\S*)"}
+    found = {file: re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)[0] for file, pattern in patterns.items()}
+    assert len(set(found.values())) == 1, found
+
+
 @pytest.mark.slow
 def test_a_wheel_holds_every_file_of_the_rooms(tmp_path):
     """Built from a copy, as pip builds it: code, the shipped agent, the pages' parts and scripted agents; and what it requires."""
