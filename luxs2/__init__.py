@@ -5,14 +5,16 @@
     env.reset()
     env.step(agent.act(env))
 
-Everything is imported when it is first used, so that `import luxs2` (and gymnasium, which looks for environments here)
-does not wait for torch.
+Everything is imported when it is first used, so that `import luxs2` does not wait for torch. Importing it names the
+environments for gymnasium, `gymnasium.make("luxs2/SingleRobot-v0")` and `"luxs2/Team-v0"`.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+import gymnasium
 
 if TYPE_CHECKING:
     from luxs2.api import Actor, evaluate, load, make, play, random_actions, train
@@ -23,6 +25,9 @@ WHERE = {
     "luxs2.environments": ("parallel_env", "single_robot", "team"),
 }
 __all__ = ["Actor", "evaluate", "load", "make", "parallel_env", "play", "random_actions", "single_robot", "team", "train"]
+
+gymnasium.register("luxs2/SingleRobot-v0", "luxs2.environments:single_robot")
+gymnasium.register("luxs2/Team-v0", "luxs2.environments:team")
 
 
 def __getattr__(name: str) -> Any:

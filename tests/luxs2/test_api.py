@@ -19,7 +19,6 @@ import luxs2
 from arena.evaluate import evaluate
 from engine.config import GameConfig
 from engine.maps import MapPool
-from luxs2.registration import register
 from wrappers.action import WAIT
 from wrappers.vec_env import VecEnv
 
@@ -41,7 +40,6 @@ def test_the_snippets_run_in_their_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    register()
     scope: dict[str, Any] = {}
     for snippet in SNIPPETS:
         for pattern, short in SMALL:
@@ -108,7 +106,6 @@ def test_an_actor_leaves_the_sides_of_others_alone():
 
 
 def test_the_names_of_gymnasium(tmp_path):
-    register()
     single = gymnasium.make("luxs2/SingleRobot-v0", map_size=24, maps=range(2), max_turns=30)
     assert single.reset(seed=1)[1]["illegal"] == 0
     team = gymnasium.make("luxs2/Team-v0", opponent="miner", map_size=24, maps=range(2), slots=24, max_turns=60)
@@ -124,7 +121,7 @@ def test_a_wrong_name_is_a_sentence():
         _ = luxs2.fly
     with pytest.raises(ValueError, match="There is no preset 'x'"):
         luxs2.train("runs/x", "x")
-    code = "import sys, luxs2, luxs2.registration; assert not {'torch', 'numba'} & set(sys.modules)"
+    code = "import sys, luxs2; assert not {'torch', 'numba'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
 
 
