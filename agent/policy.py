@@ -11,7 +11,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from agent.backbones import Entities, Experience, linear_stats
+from agent.backbones import Backbone, Entities, Experience, linear_stats
 from agent.backbones.adaps import AdapsBackbone, AdapsConfig
 from agent.backbones.bun import BUNBackbone, BUNConfig
 from agent.backbones.communication import CommunicationBackbone, CommunicationConfig
@@ -22,6 +22,7 @@ from agent.heads import LOGITS, ActionHeads, Distribution, advised_logits
 from agent.layers import linear
 from agent.sparse import SparseConfig, sparsify
 from engine.config import check_choice
+from engine.parts import is_part, load_part
 from wrappers.action import ActionConfig
 from wrappers.advice import ADVICE
 from wrappers.features import FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
@@ -46,7 +47,8 @@ class PolicyConfig:
     extractor: str = "hybrid"
     """hybrid: downsampled map, compute follows the entities. pixel: full-resolution residual trunk."""
     backbone: str = "dense"
-    """Which method turns entity features into entity features."""
+    """Which method turns entity features into entity features: dense, bun, communication, adaps, or a class of your own as
+    package.module:Class or path/to/file.py:Class, which is made with the width."""
     width: int = 128
     """Width H of an entity's features."""
     channels: int = 16
@@ -69,7 +71,8 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         check_choice(self, EXTRACTORS, "extractor")
-        check_choice(self, sorted(BACKBONES), "backbone")
+        if not is_part(self.backbone):
+            check_choice(self, sorted(BACKBONES), "backbone")
         if self.adviser is not None and self.adviser not in ADVISERS:
             raise ValueError("adviser is {!r}; accepted are {}, or none.".format(self.adviser, ", ".join(ADVISERS)))
         if not 0 <= self.sparsity < 1:
@@ -77,6 +80,17 @@ class PolicyConfig:
         for name, kinds in (("communication", self.communication.kinds), ("adaps", self.adaps.kinds)):
             if kinds < ENTITY_KINDS:
                 raise ValueError(f"{name}.kinds is {kinds}; it must be at least {ENTITY_KINDS}, for factories, lights and heavies.")
+
+
+def make_backbone(config: PolicyConfig) -> Any:
+    """The `Backbone` that the config names. Raises `ValueError` for one of the user's own that is no `Backbone`."""
+    if not is_part(config.backbone):
+        make, _ = BACKBONES[config.backbone]
+        return make(config.width, getattr(config, config.backbone))
+    own = load_part(config.backbone)
+    if not (isinstance(own, type) and issubclass(own, Backbone)):
+        raise ValueError(f"{config.backbone} is no class of agent.backbones.Backbone.")
+    return own(config.width)
 
 
 def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), map_size: int = 48) -> Dict[str, Any]:
@@ -124,8 +138,7 @@ class Policy(nn.Module):
             self.extractor = HybridExtractor(
                 sizes["planes"], sizes["plane_size"], sizes["scalars"], sizes["entity"], sizes["factory"], config.width, config.channels
             )
-        make_backbone, _ = BACKBONES[config.backbone]
-        self.backbone = make_backbone(config.width, getattr(config, config.backbone))
+        self.backbone = make_backbone(config)
         body = nn.ModuleList([self.extractor, self.backbone])  # the heads stay dense: they are small and everything passes them
         self.topology = sparsify(body, config.sparsity, config.sparse) if config.sparsity else None
         self.heads = ActionHeads(config.width)

@@ -6,7 +6,9 @@ changes neither what is learned nor what later evaluations see.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +21,8 @@ from agent.scripted import make_act
 from agent.scripted import names as script_names
 from agent.stored import WORDS, Agent, load_agent
 from agent.tasks.side import FarmSide
+from arena.players import is_program
+from arena.programs import opened, start
 from engine.config import GameConfig
 from engine.maps import MapPool
 from wrappers.observation import Observation, observe
@@ -58,7 +62,27 @@ COMPILED: dict[str, Callable[[], Side]] = {"warden": FarmSide}  # built-in oppon
 
 def built_in(name: str) -> Scripted:
     """A built-in opponent."""
-    return Scripted(lambda: make_act(name), COMPILED.get(name))
+    return Scripted(partial(make_act, name), COMPILED.get(name))
+
+
+def scripted_named(name: str) -> Scripted:
+    """An opponent that is no policy: a built-in one, or a program (`arena.players.open_player`). Raises `ValueError`."""
+    if name in script_names():
+        return built_in(name)
+    if not is_program(name):
+        raise ValueError(
+            f"Opponent {name!r} is not built in, and no program; accepted are {', '.join(script_names())}, a .tar.gz, a folder with "
+            "main.py, a .py file and an executable."
+        )
+    opened(name)  # what cannot be played is told now
+    return Scripted(partial(start, name))
+
+
+def forfeit(game: Any, player: int) -> None:
+    """This side has failed and lost its game, as the official engine books it."""
+    game["failed"][player] = 1
+    game["reward"][player] = game["reward"][1 - player] - 1000
+    game["done"] = 1
 
 
 def evaluate(
@@ -87,7 +111,10 @@ def evaluate(
         if isinstance(side, Agent):
             opening_of(side.actions)(game, rules, player, orders)
         elif scripts is not None:
-            scripts.sides[i].write_orders(game, rules, player, orders)
+            try:
+                scripts.sides[i].write_orders(game, rules, player, orders)
+            except Exception as error:
+                raise ValueError(f"The opponent failed in its opening ({type(error).__name__}: {error}).") from error
 
     sizes = agent.policy.sizes
     env = VecEnv(config, count, pool, place, actions=agent.actions, shuffle=False, grid=sizes["plane_size"], columns=sizes.get("advice", 0))
@@ -152,7 +179,11 @@ class Scripts:
         """The opponent's orders of this turn in all games."""
         for i, side in enumerate(self.sides):
             if not games[i]["done"]:
-                side.write_orders(games[i], self.rules, 1 - agent_player(i), orders[i])
+                try:
+                    side.write_orders(games[i], self.rules, 1 - agent_player(i), orders[i])
+                except Exception as error:  # noqa: BLE001 told, and counted as a loss
+                    warnings.warn(f"The opponent failed ({type(error).__name__}: {error}) and lost its game.", stacklevel=2)
+                    forfeit(games[i], 1 - agent_player(i))
 
 
 def scores_of(games: list[GameResult], against: bool) -> dict[str, float]:
@@ -177,12 +208,13 @@ def scores_of(games: list[GameResult], against: bool) -> dict[str, float]:
 
 
 def opponent_named(name: str) -> str | Scripted:
-    """Whom a user means by an opponent's name: a built-in agent, or a checkpoint's path as it is. Raises `ValueError`."""
-    if name in script_names():
-        return built_in(name)
+    """Whom a user means by an opponent's name: a built-in agent, a program, or a checkpoint's path as it is. Raises `ValueError`."""
+    if name in script_names() or is_program(name):
+        return scripted_named(name)
     if name not in WORDS and not Path(name).exists():
         raise ValueError(
-            f"Opponent {name!r} does not exist; accepted are {', '.join(script_names())}, a checkpoint, a run folder, latest, and shipped."
+            f"Opponent {name!r} does not exist; accepted are {', '.join(script_names())}, a .tar.gz, a folder with main.py, "
+            "a checkpoint, a run folder, latest, and shipped."
         )
     return name
 

@@ -294,7 +294,7 @@ class Match:
         actions: dict[str, dict[str, Any]] = {}
         for player, answer in zip(PLAYERS, exchange([self.bots[player] for player in PLAYERS], messages)):
             try:
-                actions[player] = _read_action(answer)
+                actions[player] = read_action(answer)
             except Failure as failure:
                 self.failures[player] = failure
         if self.failures:
@@ -358,7 +358,7 @@ class Match:
         return MatchResult(winner, reason, self.referee.turns, seed, map_size, left, right)
 
 
-def _read_action(answer: bytes | Failure) -> dict[str, Any]:
+def read_action(answer: bytes | Failure) -> dict[str, Any]:
     """The action of one answer. Raises `Failure`."""
     if isinstance(answer, Failure):
         raise answer

@@ -85,6 +85,14 @@ def open_player(player: Player | Path | str) -> Player:
     raise ValueError(f"File {path} is no player; accepted are a .tar.gz, a .py file and an executable.")
 
 
+def is_program(name: str) -> bool:
+    """Whether a player argument means a program that is neither built in nor a checkpoint: a tarball, a folder with `main.py`, a file."""
+    path = Path(name)
+    if name in opponent_names() or path.name in POINTERS:
+        return False
+    return path.is_file() or (path / "main.py").is_file()
+
+
 def _program(name: str, path: Path) -> Player:
     path = path.resolve()
     command = [sys.executable, path.name] if path.suffix == ".py" else [str(path)]

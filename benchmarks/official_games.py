@@ -89,8 +89,8 @@ class OfficialGames:
             self._restart(int(i))
         return self._observe() if len(over) else self.obs
 
-    def step(self, action: np.ndarray) -> Step:
-        """Play one turn of all games: `action [M, 4]` of the rows of `obs`."""
+    def step(self, action: np.ndarray, override: None = None) -> Step:
+        """Play one turn of all games: `action [M, 4]` of the rows of `obs`; as of a `VecEnv`, but that nothing overrides orders here."""
         obs = self.obs
         with self.clock("engine"):
             write_all_orders(self.games, self.rules, obs.side, obs.slot, np.ascontiguousarray(action, np.int64), obs.rows, self.orders)

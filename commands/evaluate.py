@@ -23,7 +23,7 @@ class Evaluate:
     seed: int = 0
     """Which maps, and of the sampling of actions."""
     opponent: str | None = None
-    """A checkpoint, or a built-in opponent; without one the agent plays both sides."""
+    """A built-in opponent, a tarball, a folder with main.py, or a checkpoint; without one the agent plays both sides."""
     greedy: bool = False
     """Take the likeliest action instead of sampling."""
     json: Path | None = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-from agent.scripted import make_act, names
-from arena.evaluate import opponent_named
+from arena.evaluate import Scripted, opponent_named, scripted_named
+from arena.players import is_program
 from arena.replay_page.recording import read_recording
-from commands.options import RUNS, UsageError, early, parse
+from commands.options import RUNS, early, parse
 from commands.show import print_scores
 from training.imitation.imitate import ImitateCommand, ImitateConfig, check_resumable, imitate, read_replays, run_to_resume
 
@@ -18,20 +18,21 @@ def run(argv: list[str]) -> None:
     start = ImitateCommand(config=ImitateConfig())
     if "--resume" in argv:
         teacher, seed = early(argv, "--teacher", start.config.teacher), early(argv, "--seed", str(start.config.seed))
-        run_dir = Path(early(argv, "--run-dir", str(RUNS / f"imitate-{teacher}-{seed}")))
+        run_dir = Path(early(argv, "--run-dir", str(RUNS / f"imitate-{Path(teacher).name}-{seed}")))
         start = ImitateCommand(config=run_to_resume(run_dir), run_dir=run_dir, resume=True)
     args = parse(ImitateCommand, argv, "imitate", __doc__, default=start)
     config = args.config
-    run_dir = args.run_dir or RUNS / f"imitate-{config.teacher}-{config.seed}"
+    run_dir = args.run_dir or RUNS / f"imitate-{Path(config.teacher).name}-{config.seed}"
     if args.resume:
         check_resumable(start.config, config)
-    if config.teacher not in names():
-        raise UsageError(f"Teacher {config.teacher!r} is not built in; accepted are {', '.join(names())}; others teach by --replays.")
-    opponent: Any = config.opponent
-    if opponent is not None:
-        opponent = partial(make_act, opponent) if opponent in names() else opponent_named(opponent)
+    teacher = scripted_named(config.teacher).make
+    opponent: Any = None if config.opponent is None else opponent_named(config.opponent)
+    if isinstance(opponent, Scripted):
+        opponent = opponent.make
+    if is_program(config.teacher) or is_program(config.opponent or ""):  # which cannot begin in the middle of a game
+        config = dataclasses.replace(config, lessons=dataclasses.replace(config.lessons, teacher_places=True))
     replays = read_replays([Path(name) for name in config.replays], read_recording, config, run_dir)
-    last = imitate(config, run_dir, partial(make_act, config.teacher), opponent, replays, args.resume)
+    last = imitate(config, run_dir, teacher, opponent, replays, args.resume)
     print(f"The run is in {run_dir}; go on from it with: python main.py train --preset full --init {run_dir}")
     scores = {name.partition("/")[2]: value for name, value in last.items() if name.startswith("eval/")}
     if scores:

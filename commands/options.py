@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
 RUNS = Path("runs")
+PROGRAM = "luxs2" if Path(sys.argv[0]).stem == "luxs2" else "main.py"  # as it was called
 T = TypeVar("T")
 
 
@@ -19,7 +21,7 @@ class UsageError(Exception):
 
 def parse(kind: type[T], argv: list[str], verb: str, doc: str | None, **options: Any) -> T:
     """Read a verb's options into its dataclass; `doc` is the verb's help."""
-    return tyro.cli(kind, args=argv, prog=f"main.py {verb}", description=doc, **options)
+    return tyro.cli(kind, args=argv, prog=f"{PROGRAM} {verb}", description=doc, **options)
 
 
 def early(argv: list[str], flag: str, default: str) -> str:

@@ -3,13 +3,13 @@ what the place of a factory is worth (opening)."""
 
 from __future__ import annotations
 
-from commands.options import UsageError, parse
+from commands.options import PROGRAM, UsageError, parse
 from reproduce.magma import EXPERIMENTS
 
 
 def run(argv: list[str]) -> None:
     if argv and argv[0] in ("-h", "--help"):
-        print(f"{__doc__}\n\nusage: main.py reproduce NAME [options], where NAME is one of: {', '.join(EXPERIMENTS)}")
+        print(f"{__doc__}\n\nusage: {PROGRAM} reproduce NAME [options], where NAME is one of: {', '.join(EXPERIMENTS)}")
         return
     if not argv or argv[0] not in EXPERIMENTS:
         what = f"There is no experiment {argv[0]!r}" if argv else "No experiment was named"

@@ -6,12 +6,14 @@ On several GPUs or machines: torchrun --nproc-per-node GPUS main.py train ... (d
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
+from agent.plain import from_dict, to_dict
 from commands.options import RUNS, UsageError, early, parse
 from commands.show import print_scores
 from training.config import TrainConfig, config_of
@@ -29,6 +31,8 @@ class TrainCommand:
     preset: str = "demo"
     """Where the other options start from: demo (the survival skill, fast), full (the whole game), advised (the whole game with
     a scripted agent's advice) or paper (the published protocol)."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """A file of options (JSON), such as another run's config.json; what it leaves out is the preset's, and options here override it."""
     run_dir: Path | None = None
     """Folder of the run (default: runs/PRESET-SEED)."""
     init: str | None = None
@@ -39,6 +43,27 @@ class TrainCommand:
     With more --env-steps a lowered learning rate rises again, to what it would be there in a run of that length."""
 
 
+def read_config(path: Path, preset: TrainConfig) -> TrainConfig:
+    """The preset with the values of a file: a run's config.json, a part of one, or that of a checkpoint. Raises `ValueError`."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no object of options.")
+    if "format" in values and isinstance(values.get("config"), dict):  # of a checkpoint
+        values = values["config"].get("train", {})
+    return from_dict(TrainConfig, merged(to_dict(preset), values))
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `changes`, those of a part into the part."""
+    both = dict(values)
+    for name, value in changes.items():
+        both[name] = merged(both[name], value) if isinstance(value, dict) and isinstance(both.get(name), dict) else value
+    return both
+
+
 def run(argv: list[str]) -> None:
     chosen = early(argv, "--preset", "demo")
     if chosen not in PRESETS:
@@ -46,6 +71,8 @@ def run(argv: list[str]) -> None:
 
     with parallel.group():
         start = TrainCommand(config=PRESETS[chosen], preset=chosen)
+        if file := early(argv, "--config", ""):
+            start = dataclasses.replace(start, config=read_config(Path(file), PRESETS[chosen]), config_file=Path(file))
         if init := early(argv, "--init", ""):
             first = parallel.on_first(lambda: config_of(checkpoint.load(init, check=config_of).config))
             start = dataclasses.replace(start, config=dataclasses.replace(start.config, policy=first.policy, actions=first.actions))

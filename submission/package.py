@@ -3,6 +3,7 @@
     main.py                    at the top; the judge executes its text
     luxs2_<hash>/              everything else, under a name that no opponent's module has
         engine/ wrappers/ agent/ submission/    the modules that `submission.entry` imports
+        own/                                    a backbone of the user's own, one file
         config.json weights.npz
 
 Imports between our packages are rewritten to relative ones. Same checkpoint and code, same bytes.
@@ -27,12 +28,14 @@ import numpy as np
 
 from agent.compact import compact, play_state
 from agent.stored import build_agent, read_stored
+from engine.parts import is_part, part_source
 from submission.files import write_whole
 from submission.python37 import problems
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = Path(__file__).resolve().with_name("template_main.py")
 OURS = ("engine", "wrappers", "agent", "submission")
+OWN = "own/backbone.py"  # where a backbone of the user's own is put
 ENTRIES = ("submission.entry", "agent.scripted.protocol")
 # Judges have numba, but no place for its cache and no time to compile: the package runs everything as it is written.
 PLAIN_JIT = '''"""Hot functions run as they are written here; training compiles them."""
@@ -80,8 +83,13 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
         raise ValueError(f"The package {output} must be named .tar.gz.")
     source = read_stored(checkpoint)
     policy = build_agent(source).policy
-    sources = dict(sorted(collect_modules().items()))
-    config = {"policy": source.config["policy"], "actions": source.config["actions"], "greedy": greedy}
+    sources, backbone = collect_modules(), source.config["policy"]["backbone"]
+    if is_part(backbone):
+        text = part_source(backbone)
+        sources = {**collect_modules([*ENTRIES, *imported_modules(text, OWN)]), "own/__init__.py": "", OWN: text}
+        backbone = f"own.backbone:{backbone.rpartition(':')[2]}"
+    sources = dict(sorted(sources.items()))
+    config = {"policy": {**source.config["policy"], "backbone": backbone}, "actions": source.config["actions"], "greedy": greedy}
     data = {
         "config.json": json.dumps(config, indent=2, sort_keys=True).encode(),
         "weights.npz": npz_bytes(compact(play_state(policy))),

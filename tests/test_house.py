@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("engine", "wrappers", "agent", "submission", "arena", "training", "reproduce", "benchmarks", "commands")
+ROOMS = ("engine", "wrappers", "agent", "submission", "arena", "training", "reproduce", "benchmarks", "luxs2", "commands")
 CHECK = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(cache_dir=None))"
 
 

@@ -7,11 +7,15 @@ from typing import Any, Literal
 
 from agent.plain import from_dict
 from agent.policy import PolicyConfig
-from engine.config import MAX_FACTORIES, GameConfig, check_range
+from engine.config import MAX_FACTORIES, GameConfig, check_choice, check_range
+from engine.parts import is_part
 from training.trajectories.grouping import Grouping
 from training.trajectories.switchboard import Switchboard
 from wrappers.action import ActionConfig
 from wrappers.rewards import RewardConfig
+
+Q_LEARNING = ("iql", "vdn", "qmix")
+ALGORITHMS = ("mppo", *Q_LEARNING)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class LeagueConfig:
     share: float = 0.0
     """Share of the games in which one side is played by an opponent from the pool; 0 is self-play alone."""
     scripted: tuple[str, ...] = ()
-    """Built-in agents in the pool (farmer, miner, ...). Each game against farmer or raider takes about 4 ms a turn, against miner
+    """Built-in agents in the pool (farmer, miner, ...), and programs: a .tar.gz, a folder with main.py. Each
+    game against farmer or raider takes about 4 ms a turn, against miner
     0.5 ms, while a turn of all 16 games of the preset full takes 16 ms (python -m benchmarks.league)."""
     checkpoints: tuple[str, ...] = ()
     """Checkpoints or run folders in the pool."""
@@ -186,8 +191,9 @@ class CurriculumConfig:
 class TrainConfig:
     """A training run. The defaults train the survival skill on 48x48 maps."""
 
-    algo: Literal["mppo", "iql", "vdn", "qmix"] = "mppo"
-    """mppo: PPO (options ppo). iql, vdn, qmix: Q-learning of each entity, of a side's sum, of a side's mixture (options q)."""
+    algo: str = "mppo"
+    """mppo: PPO (options ppo). iql, vdn, qmix: Q-learning of each entity, of a side's sum, of a side's mixture (options q). Or a
+    `training.learner.Learner` of your own, as package.module:Class or path/to/file.py:Class, which is made as PPOLearner is."""
     env_steps: int = 102_400
     """Environment steps in all, those of all ranks of torchrun counted: one turn of one game, both sides deciding."""
     seed: int = 1
@@ -225,6 +231,8 @@ class TrainConfig:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
 
     def __post_init__(self) -> None:
+        if not is_part(self.algo):
+            check_choice(self, ALGORITHMS, "algo")
         check_range(self, 1, None, "env_steps", "checkpoint_every")
         check_range(self, 0, None, "eval_every")
         check_range(self, 1, 1_000_000, "train_maps")
@@ -239,13 +247,13 @@ class TrainConfig:
             )
         if self.policy.greedy:
             raise ValueError("policy.greedy is set by the algorithms iql, vdn and qmix; leave it off.")
-        if self.algo != "mppo" and self.league.share > 0:
+        if self.algo in Q_LEARNING and self.league.share > 0:
             raise ValueError(
                 f"algo is {self.algo} and league.share is {self.league.share}; Q-learning plays itself only, so leave out the league."
             )
-        if self.algo != "mppo" and self.policy.adviser is not None:
+        if self.algo in Q_LEARNING and self.policy.adviser is not None:
             raise ValueError(f"algo is {self.algo} and policy.adviser is {self.policy.adviser}; only mppo learns with an adviser.")
-        if self.algo != "mppo" and self.ppo.teacher is not None:
+        if self.algo in Q_LEARNING and self.ppo.teacher is not None:
             raise ValueError(f"algo is {self.algo} and ppo.teacher is {self.ppo.teacher}; only mppo learns from a teacher.")
         if self.algo in ("vdn", "qmix") and self.grouping != Grouping():
             raise ValueError(f"algo is {self.algo}, whose groups are the teams, and grouping is {self.grouping}; leave it as it is.")

@@ -6,6 +6,7 @@ loop here does not ask which. Started by `torchrun`, every rank runs this same l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy as np
 from agent.plain import to_dict
 from agent.stored import Agent
 from arena.evaluate import EVALUATION_SEEDS, evaluate
+from engine.parts import is_part, load_part
+from submission.files import write_whole
 from training.config import TrainConfig, config_of
 from training.learner import Learner
 from training.ppo.learner import PPOLearner
@@ -33,13 +36,22 @@ LEARNERS: dict[str, Callable[[TrainConfig, Clock], Learner]] = {
     "vdn": ValueLearner,
     "qmix": ValueLearner,
 }
+Callback = Callable[[int, dict[str, float]], bool | None]  # (environment step, metrics of the iteration)
 CHANGEABLE = ("env_steps", "device", "threads", "eval_every", "eval_maps", "checkpoint_every")  # by a resumed run
 
 
-def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | None = None) -> dict[str, float]:
+def make_learner(config: TrainConfig, clock: Clock) -> Learner:
+    """What `config.algo` names, ready to begin. Raises `ValueError`."""
+    return (load_part(config.algo) if is_part(config.algo) else LEARNERS[config.algo])(config, clock)
+
+
+def train(
+    config: TrainConfig, run_dir: Path, resume: bool = False, init: str | None = None, callback: Callback | None = None
+) -> dict[str, float]:
     """Train until `config.env_steps`; returns the last evaluation. Under `torchrun` it is called within `parallel.group()`.
 
-    `init` names a checkpoint whose weights a new run starts with; its optimiser starts anew.
+    `init` names a checkpoint whose weights a new run starts with; its optimiser starts anew. `callback` is called after every
+    iteration, on every rank; where it returns False, the run is saved and ends.
 
     With `resume` the run in `run_dir` goes on from its latest checkpoint; `config` is the one stored there, but for what
     `check_resumable` lets change. Raises `Stopped` when it was asked to stop and has saved.
@@ -47,12 +59,13 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
     if not resume:
         parallel.on_first(lambda: check_new(run_dir))
     clock = Clock()
-    run = Run(LEARNERS[config.algo](config, clock), run_dir)
+    run = Run(make_learner(config, clock), run_dir)
     learner = run.learner
     if resume:
         run.resume()
     else:
         run.start(init)
+        parallel.on_first(lambda: write_whole(run_dir / "config.json", json.dumps(to_dict(config), indent=2) + "\n"))
     scores: dict[str, float] = {}
     saved = learner.env_steps
     eval_every = config.eval_every or config.env_steps
@@ -68,10 +81,13 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False, init: str | 
                     scores = fresh = parallel.on_first(lambda: evaluation(learner))
                 latest.update({f"eval/{name}": value for name, value in scores.items()})
             report(now, latest)
-            if fresh or ended or now // config.checkpoint_every > before // config.checkpoint_every:
+            enough = callback is not None and parallel.any_rank(callback(now, latest) is False)
+            if fresh or ended or enough or now // config.checkpoint_every > before // config.checkpoint_every:
                 with clock("checkpoint"):
                     run.save(fresh)
                 saved = now
+            if enough:
+                break
         if stopped:
             if saved != learner.env_steps:
                 run.save()

@@ -8,13 +8,15 @@ Every other term has weight 0 until asked for.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.config import MAX_FACTORIES, MAX_ROBOTS, check_range
 from engine.jit import jit
+from engine.parts import load_part
 from engine.state import (
     HEAVIES_BUILT,
     ICE_DUG,
@@ -75,6 +77,9 @@ class RewardConfig:
     """Factory, every turn that it lives."""
     result: float = 0.0
     """Every row of a side at the end of the game: 1 for a win, 0 for a draw, -1 for a loss."""
+    terms: tuple[str, ...] = ()
+    """Functions of your own, as package.module:function or path/to/file.py:function: from a `wrappers.rewards.Turn` to a number
+    for each row, added to the reward as it is (neither scaled nor shared)."""
 
     def __post_init__(self) -> None:
         check_range(self, 0, 1, "own")
@@ -88,7 +93,78 @@ class RewardConfig:
         return record
 
 
-REWARD_DTYPE = np.dtype([(f.name, np.float64) for f in dataclasses.fields(RewardConfig)])
+REWARD_DTYPE = np.dtype([(f.name, np.float64) for f in dataclasses.fields(RewardConfig) if f.name != "terms"])
+ROBOT_EVENT = {
+    "ice_dug": ICE_DUG,
+    "ore_dug": ORE_DUG,
+    "rubble_dug": RUBBLE_DUG,
+    "lichen_dug": LICHEN_DUG,
+    "ice_given": ICE_GIVEN,
+    "ore_given": ORE_GIVEN,
+    "power_taken": POWER_TAKEN,
+}
+FACTORY_EVENT = {
+    "ice_got": ICE_GOT,
+    "ore_got": ORE_GOT,
+    "water_made": WATER_MADE,
+    "metal_made": METAL_MADE,
+    "lichen_grown": LICHEN_GROWN,
+    "lights_built": LIGHTS_BUILT,
+    "heavies_built": HEAVIES_BUILT,
+    "water_spent": WATER_SPENT,
+}
+
+
+class Turn(NamedTuple):
+    """What a reward term of one's own sees: the games [N] after a turn, and the M rows that acted in it, dead ones included."""
+
+    games: Any  # records of `GAME_DTYPE`
+    rules: Any
+    side: np.ndarray  # [M] int32
+    slot: np.ndarray  # [M] int16
+
+    def event(self, name: str) -> np.ndarray:
+        """How much of this each row did in the turn, `[M] float32`: a name of `ROBOT_EVENT` or `FACTORY_EVENT`; 0 for the other kind's."""
+        amount = np.zeros(len(self.side), np.float32)
+        if name in ROBOT_EVENT:
+            rows, game, number = self.robots()
+            amount[rows] = self.games["robot_event"][game, number, ROBOT_EVENT[name]]
+        else:
+            rows, game, number = self.factories()
+            amount[rows] = self.games["factory_event"][game, number, FACTORY_EVENT[name]]
+        return amount
+
+    def alive(self) -> np.ndarray:
+        """Whether each row's entity is alive after the turn, `[M] bool`."""
+        alive = np.zeros(len(self.side), bool)
+        for kind, (rows, game, number) in (("robot_alive", self.robots()), ("factory_alive", self.factories())):
+            alive[rows] = self.games[kind][game, number] != 0
+        return alive
+
+    def robots(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of robots, their games, and their numbers in the record's `robot_...` arrays."""
+        rows = np.flatnonzero(self.slot >= MAX_FACTORIES)
+        return rows, self.side[rows] // 2, self.side[rows] % 2 * MAX_ROBOTS + self.slot[rows] - MAX_FACTORIES
+
+    def factories(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same of factories, in `factory_...`."""
+        rows = np.flatnonzero(self.slot < MAX_FACTORIES)
+        game = self.side[rows] // 2
+        placed = np.arange(self.games["factory_owner"].shape[1]) < self.games["factory_count"][game][:, None]
+        own = self.games["factory_owner"][game] == (self.side[rows] % 2)[:, None]
+        return rows, game, np.argmax(placed & own & (self.games["factory_slot"][game] == self.slot[rows][:, None]), axis=1)
+
+
+Term = Callable[[Turn], np.ndarray]
+
+
+def terms_of(config: RewardConfig) -> list[Term]:
+    """The functions that the config names. Raises `ValueError` for what cannot be loaded or called."""
+    terms = [load_part(name) for name in config.terms]
+    for name, term in zip(config.terms, terms):
+        if not callable(term):
+            raise ValueError(f"{name} is no function.")
+    return terms
 
 
 @jit

@@ -21,7 +21,7 @@ from engine.maps import MapPool
 from engine.state import ICE_GOT
 from wrappers.action import ActionConfig, write_all_orders
 from wrappers.observation import GRID, Observation, empty_static, observe, write_static
-from wrappers.rewards import RewardConfig, side_result, write_rewards
+from wrappers.rewards import RewardConfig, Term, Turn, side_result, terms_of, write_rewards
 
 Opening = Callable[[Any, Any, int, Any], None]  # (game, rules, player, orders): write a bid or a placement
 Clock = Callable[[str], AbstractContextManager[Any]]  # `with clock("engine"): ...` books the time of a section
@@ -77,7 +77,7 @@ class VecEnv:
         starts: game records [K] in their real turns; this share of the restarts copies one of them instead of drawing a map.
         clock: is told of the sections "engine" (codec, engine, rewards) and "observation" (features and masks) of a step.
 
-    Attributes: `engine`, `games` (its records), `obs` (the observation that the next `step` acts on), `static`.
+    Attributes: `engine`, `games` (its records), `obs` (the observation that the next `step` acts on), `static`, `actions`.
     """
 
     def __init__(
@@ -111,8 +111,10 @@ class VecEnv:
         self.max_turns = config.max_episode_length if max_turns is None else max_turns
         self.engine = Engine(config, num_games, threads)
         self.rules = self.engine.rules
-        self.action_rules = (actions or ActionConfig()).rules()
+        self.actions = actions or ActionConfig()
+        self.action_rules = self.actions.rules()
         self.weights = (reward or RewardConfig()).rules()
+        self.terms = terms_of(reward or RewardConfig())
         self.static = empty_static(num_games)
         self.obs = Observation(2 * num_games, grid, columns)
         self.rng = np.random.default_rng(seed)
@@ -177,6 +179,8 @@ class VecEnv:
                 self._reward = np.zeros(obs.rows * 3 // 2, np.float32)
             reward = self._reward[: obs.rows]
             write_rewards(self.games, self.rules, self.weights, obs.side, obs.slot, obs.rows, reward)
+            for term in self.terms:
+                reward += self._own_reward(term)
         done = (self.games["done"] != 0) & ~over
         truncated = ~done & ~over & (self.games["real_step"] >= self.limit)
         self.over = done | truncated | over
@@ -188,6 +192,13 @@ class VecEnv:
                 )
         self._observe()
         return Step(reward, done, truncated, finished)
+
+    def _own_reward(self, term: Term) -> np.ndarray:
+        rows = self.obs.rows
+        value = np.asarray(term(Turn(self.games, self.rules, self.obs.side[:rows], self.obs.slot[:rows])))
+        if value.shape != (rows,):
+            raise ValueError(f"The reward term {term.__name__} gives shape {value.shape}; ({rows},) is expected, a number for each row.")
+        return value
 
     def state(self) -> dict[str, Any]:
         """Everything that the future depends on: numpy arrays and plain numbers, copied."""

@@ -269,7 +269,7 @@ def test_options_that_cannot_be_are_refused():
         LeagueConfig(scripted=("idle",), checkpoints=("runs/a",), pool=6)
     with pytest.raises(ValueError, match="league.share is 2"):
         LeagueConfig(share=2)
-    with pytest.raises(ValueError, match="'nobody' is not built in; accepted are farmer, idle"):
+    with pytest.raises(ValueError, match="'nobody' is not built in, and no program; accepted are farmer, idle"):
         league_of(scripted=("nobody",))
 
 

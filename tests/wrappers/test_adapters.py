@@ -446,15 +446,15 @@ def test_maskable_ppo_learns_to_outlive_the_first_water(bench: MapPool) -> None:
 SAMPLES = re.findall(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=["gymnasium", "pettingzoo", "stable-baselines3"])
+@pytest.mark.parametrize("sample", SAMPLES, ids=["gymnasium", "pettingzoo", "stable-baselines3", "entities"])
 def test_the_samples_of_the_documentation_run(sample: str) -> None:
     """As they stand, but for the number of steps."""
     short = re.sub(r"total_timesteps=[\d_]+", "total_timesteps=64", re.sub(r"n_steps=\d+", "n_steps=32, batch_size=32", sample))
-    short = short.replace("verbose=1", "verbose=0").replace("slots=64)", "slots=64, max_turns=20)")
+    short = short.replace("verbose=1", "verbose=0").replace("slots=64)", "slots=64, max_turns=20)").replace("robots=64", "max_turns=20")
     assert "agent.opening" in short and short != sample
     scope: dict[str, Any] = {}
     exec(compile(short, str(DOCS), "exec"), scope)
     if "model" in scope:
         assert scope["model"].num_timesteps >= 64
     else:
-        assert scope["infos"]["player_0"]["turn"] == 20 and scope["infos"]["player_1"]["illegal"] == 0
+        assert {(info["turn"], info["illegal"]) for info in scope["infos"].values()} == {(20, 0)}

@@ -281,7 +281,7 @@ def test_deaths_and_births_are_booked_where_they_happen(pool: MapPool) -> None:
 
 def test_lichen_rewards_add_up_to_the_sides_lichen(pool: MapPool) -> None:
     """While all factories live, what their rows are paid for growth is the change of the official score."""
-    quiet = {"ice_dug": 0, "ice_given": 0, "ice_got": 0}
+    quiet: dict[str, Any] = {"ice_dug": 0, "ice_given": 0, "ice_got": 0}
     env = make(pool, games=3, reward=RewardConfig(**quiet, scale=1.0, lichen_grown=1.0), actions=ActionConfig(water_reserve=0), seed=2)
     env.reset()
     gardener, rng = LIVELY * np.array([1, 1, 1, 1, 1, 0, 0, 1, 1, 20]), np.random.default_rng(3)

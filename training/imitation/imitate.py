@@ -49,9 +49,9 @@ class ImitateConfig:
     """A run of imitation. Lessons are made in rounds: the teacher plays the first, the student the others."""
 
     teacher: str = "farmer"
-    """A built-in opponent."""
+    """A built-in opponent, or a program (a .tar.gz, a folder with main.py), which plays its own opening."""
     opponent: str | None = None
-    """Whom the teacher or the student meets: a built-in opponent or a checkpoint (default: itself, and both sides are lessons)."""
+    """Whom the teacher or the student meets: a built-in opponent, a program, a checkpoint (default: itself; both sides are lessons)."""
     replays: tuple[str, ...] = ()
     """Replays (ours or Kaggle's, .json or .json.gz) to learn from as well; with --games 0 --rounds 0 from nothing else."""
     winner_only: bool = False

@@ -26,9 +26,8 @@ import torch
 
 from agent.plain import from_dict, to_dict
 from agent.policy import Policy
-from agent.scripted import names as script_names
 from agent.stored import Agent, load_agent
-from arena.evaluate import Scripted, built_in
+from arena.evaluate import Scripted, scripted_named
 from training.config import LeagueConfig
 from wrappers.action import ActionConfig
 
@@ -85,7 +84,7 @@ class League:
         actions: what it is offered to do.
         device: where opponents decide.
 
-    Raises `ValueError` for a scripted agent that is not built in. Given checkpoints are read when they are first needed
+    Raises `ValueError` for a scripted agent that is neither built in nor a program. Given checkpoints are read when they are first needed
     (`load_state` brings what a resumed run needs), which raises `CheckpointError`.
     """
 
@@ -100,8 +99,7 @@ class League:
         self.games = 0
         self._agents: dict[int, Agent] = {}
         for name in config.scripted:
-            if name not in script_names():
-                raise ValueError(f"League opponent {name!r} is not built in; accepted are {', '.join(script_names())}.")
+            scripted_named(name)
             self._add(name, "script", 0)
         for path in config.checkpoints:
             self._add(path, "given", 0)
@@ -157,7 +155,7 @@ class League:
 
     def scripted(self, uid: int) -> Scripted:
         """A member that is one."""
-        return built_in(self.members[uid].name)
+        return scripted_named(self.members[uid].name)
 
     def _read(self, member: Member) -> None:
         """A checkpoint that the user gave."""

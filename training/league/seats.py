@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from arena.evaluate import Side
+from arena.evaluate import Side, forfeit
 from arena.fast import select_sides
 from engine.engine import Engine
 from training.config import LeagueConfig
@@ -190,9 +190,7 @@ class Seats:
         except Exception as error:  # noqa: BLE001 told, and counted as a loss; it must not end the training
             name = self.league.members[int(self.opponent[i])].name
             warnings.warn(f"League opponent {name} crashed ({type(error).__name__}: {error}) and lost its game.", stacklevel=2)
-            game["failed"][player] = 1
-            game["reward"][player] = game["reward"][1 - player] - 1000
-            game["done"] = 1
+            forfeit(game, player)
 
     # --------------------------------------------------------------------------------------------- saved and restored
 

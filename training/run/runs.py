@@ -6,7 +6,9 @@ What a run is, is for the caller to say: here are only the order, the processes 
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.metadata
 import json
 import multiprocessing
 import subprocess
@@ -118,8 +120,13 @@ def read_run(path: Path, curve: Sequence[str]) -> Run:
 
 @functools.cache  # what was imported is the revision of the start, whatever is checked out later
 def revision() -> str:
-    """The git revision of this code; `changed` if what decides a run's results differs from it, `unknown` without git."""
+    """The git revision of this code; `changed` if what decides a run's results differs from it, `unknown` without git.
+    Installed it is the version: a repository around an installation is somebody else's."""
     root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"version {importlib.metadata.version('luxs2')}"
+        return "unknown"
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(root), *words], check=True, capture_output=True, text=True).stdout.strip()

@@ -1,8 +1,9 @@
-"""gymnasium: one heavy robot that must keep its factory alive, the single-robot bench on which PPO variants are compared.
+"""gymnasium: one heavy robot that must keep its factory alive, and one player's whole team against an opponent.
 
-Both sides have one factory. The own one builds a heavy in the first turn, which is played by `reset`; from then on the
-agent moves that robot and nothing else acts. The own factory starts with 150 water and drinks 1 a turn, so
-living longer takes ice. The enemy's factory is given the water that it drinks until the end: when it dies, so does the game.
+The first is the single-robot bench on which PPO variants are compared. Both sides have one factory. The own one builds a
+heavy in the first turn, which is played by `reset`; from then on the agent moves that robot and nothing else acts. The own
+factory starts with 150 water and drinks 1 a turn, so living longer takes ice. The enemy's factory is given the water that
+it drinks until the end: when it dies, so does the game.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from engine.config import MAX_FACTORIES, GameConfig
 from engine.maps import MapPool
 from engine.state import ICE_GOT, WATER
 from wrappers.action import BUILD_HEAVY, ActionConfig
-from wrappers.adapters.padding import LIMIT, ROBOT_KINDS, list_choices
+from wrappers.adapters.padding import LIMIT, ROBOT_KINDS, SEEN, PaddedGames, list_choices, team_space
+from wrappers.adapters.rival import Rival, with_rival
 from wrappers.features import ROBOT_WIDTH
 from wrappers.observation import SCALARS
 from wrappers.rewards import RewardConfig
@@ -113,3 +115,59 @@ class SingleRobotEnv(gymnasium.Env[np.ndarray, np.int64]):
         obs = self.games.obs
         robot = np.zeros(ROBOT_WIDTH, np.float32) if self._row is None else obs.feature[self._row]
         return np.clip(np.concatenate([robot, obs.scalar[0]]), -LIMIT, LIMIT)
+
+
+class TeamEnv(gymnasium.Env[Any, np.ndarray]):
+    """Player_0's team on S slots against a rival that is part of the environment, or nobody, who stands idle.
+
+    Args: as those of `PaddedGames`, for one game; `rival` plays player_1, its opening included.
+
+    Observation: a dict of `feature [S, D]`, `alive [S]`, `planes [C, P, P]`, `scalar [G]`.
+    Action: `MultiDiscrete([K] * S)`, a number of `choices.names` for each slot; `action_masks()` says what is legal,
+    `[S * K] bool`, as sb3-contrib asks for it. What it forbids becomes WAIT and is counted in `info["illegal"]`.
+    Reward: the sum of the side's row rewards. At the end `info["result"]` is the `GameResult`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}
+
+    def __init__(
+        self,
+        pool: MapPool,
+        opening: Opening,
+        slots: int = 64,
+        reward: RewardConfig | None = None,
+        actions: ActionConfig | None = None,
+        max_turns: int | None = None,
+        rival: Rival | None = None,
+    ) -> None:
+        self.padded = PaddedGames(pool, 1, with_rival(opening, rival), slots, reward, actions, max_turns=max_turns)
+        self.rival, self.choices = rival, self.padded.choices
+        self.observation_space = team_space(self.padded)
+        self.action_space = spaces.MultiDiscrete([len(self.choices)] * slots)
+        self.render_mode = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        super().reset(seed=seed, options=options)
+        self.padded.games.rng = self.np_random
+        self.padded.reset()
+        return self._observation(), {"turn": 0, "illegal": 0}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        if self.padded.games.over[0]:
+            raise RuntimeError("The episode is over (or has not begun); call reset() before step().")
+        step = self.padded.step(np.stack([action, np.zeros_like(action)]), self._override)
+        info: dict[str, Any] = {"turn": int(self.padded.games.games[0]["real_step"]), "illegal": int(step.illegal[0])}
+        for result in step.finished:
+            info["result"] = result
+        return self._observation(), float(step.reward[0]), bool(step.done[0]), bool(step.truncated[0]), info
+
+    def action_masks(self) -> np.ndarray:
+        """Which choices are legal now, `[S * K] bool`."""
+        return self.padded.now["action_mask"][0].ravel() != 0
+
+    def _override(self, games: np.recarray, orders: np.recarray) -> None:
+        if self.rival is not None:
+            self.rival.write_orders(games[0], self.padded.games.rules, 1, orders[0])
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        return {name: self.padded.now[name][0] for name in SEEN}

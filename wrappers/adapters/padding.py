@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from gymnasium import spaces
 
 from engine.config import MAX_FACTORIES
 from engine.maps import MapPool
@@ -40,6 +41,8 @@ from wrappers.observation import GRID, PLANES, SCALARS, Observation
 from wrappers.rewards import RewardConfig
 from wrappers.vec_env import GameResult, Opening, VecEnv
 
+Override = Callable[[np.recarray, np.recarray], None]  # (games, their orders)
+SEEN = ("feature", "alive", "planes", "scalar")  # of the padded arrays, what is of use as input of a stock policy
 ROBOT_KINDS = (WAIT, MOVE, TRANSFER, PICKUP, DIG, SELF_DESTRUCT, RECHARGE)
 DIRECTION_NAMES = ("centre", "up", "right", "down", "left")
 LIMIT = 10.0  # observations are clipped to -LIMIT .. LIMIT, so that their spaces are bounded; their numbers are about -1 .. 2
@@ -179,8 +182,8 @@ class PaddedGames:
         if self.games.over.any():
             self._look(self.games.reset_done())
 
-    def step(self, choice: np.ndarray) -> SideStep:
-        """Play one turn: `choice [B, S]`, the number of each slot's action. Those of empty slots are ignored.
+    def step(self, choice: np.ndarray, override: Override | None = None) -> SideStep:
+        """Play one turn: `choice [B, S]`, the number of each slot's action. Those of empty slots are ignored. `override` as in `VecEnv`.
 
         Raises `ValueError` for another shape or a number outside `0 .. K - 1`.
         """
@@ -197,7 +200,7 @@ class PaddedGames:
         refused = shown.copy()
         refused[shown] = self.now["action_mask"][side[shown], place[shown], chosen[shown]] == 0
         chosen[refused] = WAIT
-        step = self.games.step(self.choices.action[chosen])
+        step = self.games.step(self.choices.action[chosen], override)
         # the reward's buffer and the rows are of the turn that was played, `obs` is of the next one
         reward = np.bincount(side, step.reward, self.sides)
         for ended in step.finished:
@@ -243,3 +246,10 @@ class PaddedGames:
                 RuntimeWarning,
                 stacklevel=4,
             )
+
+
+def team_space(padded: PaddedGames) -> spaces.Dict:
+    """The space of a side's arrays `SEEN`."""
+    shapes = padded.shapes
+    real = {name: spaces.Box(-LIMIT, LIMIT, shapes[name], np.float32) for name in SEEN if name != "alive"}
+    return spaces.Dict({**real, "alive": spaces.MultiBinary(padded.slots)})

@@ -15,11 +15,9 @@ from stable_baselines3.common.vec_env import VecEnv as StableVecEnv
 
 from engine.maps import MapPool
 from wrappers.action import ActionConfig
-from wrappers.adapters.padding import LIMIT, PaddedGames
+from wrappers.adapters.padding import SEEN, PaddedGames, team_space
 from wrappers.rewards import RewardConfig
 from wrappers.vec_env import Opening
-
-SEEN = ("feature", "alive", "planes", "scalar")  # of the padded arrays, what is of use as input of a stock policy
 
 
 class TeamVecEnv(StableVecEnv):
@@ -50,10 +48,7 @@ class TeamVecEnv(StableVecEnv):
         self.padded = PaddedGames(pool, num_games, opening, slots, reward, actions, seed, max_turns, threads)
         self.choices = self.padded.choices
         self.render_mode = None
-        shapes = self.padded.shapes
-        observation = {name: spaces.Box(-LIMIT, LIMIT, shapes[name], np.float32) for name in SEEN if name != "alive"}
-        space = spaces.Dict({**observation, "alive": spaces.MultiBinary(slots)})
-        super().__init__(2 * num_games, space, spaces.MultiDiscrete([len(self.choices)] * slots))
+        super().__init__(2 * num_games, team_space(self.padded), spaces.MultiDiscrete([len(self.choices)] * slots))
         self._actions: np.ndarray | None = None
 
     def reset(self) -> dict[str, np.ndarray]:
