@@ -9,8 +9,9 @@ by itself: both sides by the rule (`self`), then alone: the other side does noth
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
@@ -124,7 +125,8 @@ def play(config: GameConfig, games: int, seed: int, first: Any, second: Any, swa
         heavy = engine.games["robot_heavy"].reshape(games, 2, -1)
         lost += np.stack([(died & (1 - heavy)).sum(2), (died & heavy).sum(2)], 2) * (engine.games["done"] == 0)[:, None, None]
         if t in SHOWN:
-            curves.append({"turn": np.full((games, 2), t), **has(engine.games), "lost heavies": lost[..., 1].copy(), "lost lights": lost[..., 0].copy()})
+            losses = {"lost heavies": lost[..., 1].copy(), "lost lights": lost[..., 0].copy()}
+            curves.append({"turn": np.full((games, 2), t), **has(engine.games), **losses})
     return ended(engine.games, turns / (time.perf_counter() - began), curves)
 
 

@@ -16,6 +16,8 @@ from wrappers.routes import CLEAR, NO_WAY, STEP
 from wrappers.targets import FAR_FROM_ROBOT, wall_cell
 
 SPARE = (10, 140)  # power that a light, a heavy robot keeps back on a trip
+LEAST_POWER = (50, 120)  # with which a light, and a heavy whose factory is thirsty, leave home at the least
+THIRSTY = 40  # water below which a heavy goes with what power there is
 REST = 4  # turns for which a robot without a plan is left alone
 
 
@@ -33,7 +35,7 @@ def dig_counts(game, rules, r, cell, task):
 
 
 @jit
-def best_source(game, static, dials, turn, player, home, r, task):
+def best_source(game, static, turn, player, home, r, task):
     """The cell of ice or ore around `home` that nobody digs with the cheapest way there and back, clearing included; or -1."""
     cells = static.ice_near[home] if task == ICE_TASK else static.ore_near[home]
     cell = int(game.robot_cell[r])
@@ -43,7 +45,7 @@ def best_source(game, static, dials, turn, player, home, r, task):
         near = int(cells[i])
         if near < 0:
             break
-        if turn.used[near] or is_dangerous(game, turn, r, near) or dials.fear and is_threatened(turn, int(game.robot_heavy[r]), near):
+        if turn.used[near] or is_dangerous(game, turn, r, near) or is_threatened(turn, int(game.robot_heavy[r]), near):
             continue
         other = int(game.robot_at[near])
         if other >= 0 and other != r:
@@ -67,7 +69,7 @@ def best_rubble(game, rules, dials, turn, player, home, r):
         near = int(turn.work[home, 0, i])
         walk = abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE)
         cost = FAR_FROM_ROBOT * walk + int(turn.work[home, 1, i])
-        if cost >= least or turn.used[near] or is_dangerous(game, turn, r, near) or dials.fear and is_threatened(turn, int(game.robot_heavy[r]), near):
+        if cost >= least or turn.used[near] or is_dangerous(game, turn, r, near) or is_threatened(turn, int(game.robot_heavy[r]), near):
             continue
         other = int(game.robot_at[near])
         if other >= 0 and other != r:
@@ -141,7 +143,7 @@ def try_dig(game, rules, static, dials, memory, turn, r, task, target, now, left
 
 
 @jit
-def best_lichen(game, rules, dials, turn, r):
+def best_lichen(game, rules, turn, r):
     """The tile of the enemy's lichen where robot `r` digs up most for the walk, that nobody works on; -1 if there is none."""
     player = r // MAX_ROBOTS
     heavy = int(game.robot_heavy[r])
@@ -170,15 +172,11 @@ def best_lichen(game, rules, dials, turn, r):
 
 
 @jit
-def try_reap(game, rules, dials, memory, turn, r, now, left, queue, length, power, orders):
-    """Compile the walk to the enemy's lichen and the digging there; whether there was any in reach of `power`, and so ordered."""
-    heavy = int(game.robot_heavy[r])
-    if memory.target[r] >= 0:
-        turn.used[memory.target[r]] = 0
-        memory.target[r] = -1
-    target = best_lichen(game, rules, dials, turn, r)
+def try_reap(game, rules, memory, turn, r, target, now, left, queue, length, power, orders):
+    """Compile the walk to the enemy's lichen at `target` and the digging there; whether `power` allows it, and so ordered."""
     if target < 0:
         return False
+    heavy = int(game.robot_heavy[r])
     steps = np.zeros(CELLS, np.int8)
     out, cost = find_way(game, rules, turn, r, int(game.robot_cell[r]), target, False, steps)
     if out < 0 or out >= left:
@@ -260,7 +258,9 @@ def strike(game, rules, dials, memory, r, now, orders):
         enemy = int(game.robot_at[near])
         if enemy < 0 or enemy // MAX_ROBOTS == player or game.robot_heavy[enemy] > heavy:
             continue
-        if game.robot_heavy[enemy] < heavy and (not dials.prey or game.lichen[near] == 0 or game.factory_owner[game.strain[near]] != player):
+        if game.robot_heavy[enemy] < heavy and not (
+            dials.prey and game.lichen[near] > 0 and game.factory_owner[game.strain[near]] == player
+        ):
             continue
         if is_moving(game, enemy):
             continue
@@ -360,7 +360,10 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
     elif int(game.factory_cargo[factory, WATER]) < 80 and now > 20:
         kept = max(kept, 500)
     charge = max(min(int(turn.power[factory]) - kept, int(rules.battery_capacity[heavy]) - power), 0)
-    ready = power + charge >= ((dials.first_power if now < dials.early else dials.trip_power) if heavy and int(game.factory_cargo[home, WATER]) > 40 else (120 if heavy else 50))
+    least = LEAST_POWER[heavy]
+    if heavy and int(game.factory_cargo[home, WATER]) > THIRSTY:
+        least = dials.first_power if now < dials.early else dials.trip_power
+    ready = turn.wish[r] > NOTHING or power + charge >= least
     before = int(turn.power[factory])
     if ready:
         length = put_charge(turn, queue, length, factory, charge)
@@ -371,9 +374,23 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
             turn.used[memory.target[r]] = 0
         memory.task[r] = NOTHING
         memory.target[r] = -1
+        wish = int(turn.wish[r])
+        goal = int(turn.goal[r])
+        if wish == HOME_TASK:
+            turn.power[factory] = before
+            memory.rest[r] = now + REST
+            if handing > 0:
+                give(game, rules, memory, r, now, queue, handing, orders)
+            return
+        if wish == REAP_TASK and try_reap(game, rules, memory, turn, r, goal, now, left, queue, length, power + charge, orders):
+            return
+        if (wish == ICE_TASK or wish == ORE_TASK or wish == CLEAR_TASK) and not turn.used[goal]:
+            if try_dig(game, rules, static, dials, memory, turn, r, wish, goal, now, left, queue, length, power + charge, orders):
+                return
         full = power + charge >= dials.reap_power * int(rules.battery_capacity[heavy])
         if left <= dials.reap and full and may_reap(game, rules, dials, r, home, left):
-            if try_reap(game, rules, dials, memory, turn, r, now, left, queue, length, power + charge, orders):
+            target = best_lichen(game, rules, turn, r)
+            if try_reap(game, rules, memory, turn, r, target, now, left, queue, length, power + charge, orders):
                 return
         for k in range(3):
             task = heavy_task(game, rules, dials, turn, home, r, now, left, k) if heavy else (CLEAR_TASK if k == 0 else NOTHING)
@@ -382,7 +399,7 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
             if task == CLEAR_TASK:
                 target = best_rubble(game, rules, dials, turn, player, home, r) if left > 30 else -1
             else:
-                target = best_source(game, static, dials, turn, player, home, r, task)
+                target = best_source(game, static, turn, player, home, r, task)
             if target >= 0 and try_dig(
                 game, rules, static, dials, memory, turn, r, task, target, now, left, queue, length, power + charge, orders
             ):
@@ -409,6 +426,20 @@ def choose_outside(game, rules, static, dials, memory, turn, r, now, left, order
     queue = np.zeros((QUEUE, ENTRY), np.int16)
     task = int(memory.task[r])
     target = int(memory.target[r])
+    wish = int(turn.wish[r])
+    if wish > NOTHING:
+        goal = int(turn.goal[r])
+        if target >= 0:
+            turn.used[target] = 0
+        memory.target[r] = -1
+        target = -1
+        if wish == HOME_TASK and go_home(game, rules, memory, turn, r, now, queue, 0, orders):
+            return
+        if wish == REAP_TASK and try_reap(game, rules, memory, turn, r, goal, now, left, queue, 0, power, orders):
+            return
+        if (wish == ICE_TASK or wish == ORE_TASK or wish == CLEAR_TASK) and not turn.used[goal]:
+            if try_dig(game, rules, static, dials, memory, turn, r, wish, goal, now, left, queue, 0, power, orders):
+                return
     if task == CLEAR_TASK and left > 30:
         if target >= 0 and game.rubble[target] == 0:
             turn.used[target] = 0
@@ -416,9 +447,15 @@ def choose_outside(game, rules, static, dials, memory, turn, r, now, left, order
             target = -1
         if target < 0:
             target = best_rubble(game, rules, dials, turn, player, home, r)
-    if task == REAP_TASK or left <= dials.reap and (task != ICE_TASK or left <= dials.heavy_reap) and may_reap(game, rules, dials, r, home, left):
-        if try_reap(game, rules, dials, memory, turn, r, now, left, queue, 0, power, orders):
+    free = left <= dials.reap and (task != ICE_TASK or left <= dials.heavy_reap)
+    if task == REAP_TASK or free and may_reap(game, rules, dials, r, home, left):
+        if target >= 0:
+            turn.used[target] = 0
+        memory.target[r] = -1
+        target = best_lichen(game, rules, turn, r)
+        if try_reap(game, rules, memory, turn, r, target, now, left, queue, 0, power, orders):
             return
+        target = -1
     if target >= 0 and (task == ICE_TASK or task == ORE_TASK or task == CLEAR_TASK):
         if try_dig(game, rules, static, dials, memory, turn, r, task, target, now, left, queue, 0, power, orders):
             return
@@ -426,9 +463,7 @@ def choose_outside(game, rules, static, dials, memory, turn, r, now, left, order
         if in_the_way(game, int(game.robot_cell[r])) and park(game, rules, memory, turn, r, now, queue, 0, orders):
             return
         target = best_rubble(game, rules, dials, turn, player, home, r) if left > 30 else -1
-        if target >= 0 and try_dig(
-            game, rules, static, dials, memory, turn, r, CLEAR_TASK, target, now, left, queue, 0, power, orders
-        ):
+        if target >= 0 and try_dig(game, rules, static, dials, memory, turn, r, CLEAR_TASK, target, now, left, queue, 0, power, orders):
             return
         if power > int(rules.battery_capacity[heavy]) // 2 and target < 0:
             memory.rest[r] = now + 8

@@ -10,8 +10,6 @@ class Dials(NamedTuple):
 
     strikes: int = 3
     """Steps onto enemies of the own kind that stand still, until so many have missed."""
-    fear: int = 1
-    """1: robots do not stand where one of the other side could come in, if it does so often enough."""
     trip_power: int = 2900
     """Power with which a heavy leaves home at the least, while there is water."""
     first_power: int = 1500
@@ -20,19 +18,19 @@ class Dials(NamedTuple):
     """... which are so many."""
     ice_a_heavy: float = 8.0
     """Water a turn that a heavy which digs ice is taken to bring."""
-    supply: float = 0.19
+    supply: float = 0.05
     """Share of the water that could be used, from which on a heavy may leave ice to others."""
-    ore_water: int = 89
+    ore_water: int = 107
     """Water from which the only heavy of a factory may fetch ore."""
     ore_diggers: int = 1
     """Heavies of a factory that dig ore at one time."""
-    metal_enough: int = 100
+    metal_enough: int = 148
     """Metal from which none is dug."""
-    last_ore: int = 265
+    last_ore: int = 342
     """Turns before the end from which no ore is dug."""
-    last_build: int = 61
+    last_build: int = 40
     """Turns before the end from which nothing is built."""
-    heavies: int = 6
+    heavies: int = 5
     """A factory builds no more."""
     lights: int = 8
     """The same of lights, once it has two heavies ..."""
@@ -42,15 +40,15 @@ class Dials(NamedTuple):
     """Power a turn that a factory needs for each heavy."""
     keep: int = 0
     """Power that heavies leave to a factory that has the metal for another one."""
-    light_keep: int = 369
+    light_keep: int = 461
     """Power that lights leave to the heavies of their factory."""
-    rich: int = 2865
+    rich: int = 2503
     """Power from which a factory builds whatever it has metal for."""
     reach: int = 13
     """Steps from the walls up to which ground is cleared."""
     low: int = 5
     """Lichen on a tile, in the mean, below which a factory waters ..."""
-    room: float = 0.29
+    room: float = 0.23
     """... as it does if so much ground, as a share of its tiles, could be grown soon ..."""
     reap: int = 150
     """Turns before the end from which robots dig up the enemy's lichen ..."""
@@ -60,5 +58,5 @@ class Dials(NamedTuple):
     """Turns before the end from which heavies do so as soon as their factory has enough to drink."""
     prey: int = 0
     """1: heavies step onto lights that stand on the own lichen."""
-    late: int = 207
+    late: int = 175
     """... and when so many turns are left."""

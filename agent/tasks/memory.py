@@ -13,6 +13,7 @@ from wrappers.targets import wall_cell
 
 RICH_SHARE = 1500  # power for each heavy from which a factory takes one from another
 NOTHING, ICE_TASK, ORE_TASK, CLEAR_TASK, HOME_TASK, REAP_TASK, TASKS = range(7)
+NO_WISH = -1
 
 MEMORY_DTYPE = np.dtype(
     [
@@ -36,9 +37,12 @@ MEMORY_DTYPE = np.dtype(
 TURN_DTYPE = np.dtype(
     [
         ("danger", np.int16, (2, CELLS)),  # power above which a light, a heavy robot cannot be destroyed there in this turn
-        ("threat", np.uint8, (2, CELLS)),  # where a standing light, heavy robot can be destroyed in this turn: 2 if by its queue an enemy comes, 1 if one could
+        ("threat", np.uint8, (2, CELLS)),  # of a standing light, heavy robot there: 2 if by its queue an enemy comes, 1 if one could
         ("dares", np.uint8, (2,)),  # whether robots of a kind stand where an enemy could come
         ("before", np.int16, (CELLS,)),  # where enemies stood in the turn before
+        ("decides", np.uint8, (ROBOTS,)),  # robots that take a new task in this turn ...
+        ("wish", np.int8, (ROBOTS,)),  # ... and which: a task, or NO_WISH for what the rule says ...
+        ("goal", np.int16, (ROBOTS,)),  # ... and the cell that it digs
         ("used", np.uint8, (CELLS,)),  # targets of own robots
         ("power", np.int32, (FACTORIES,)),  # of factories, less what robots were promised in this turn
         ("crew", np.int16, (FACTORIES, 2, TASKS)),  # robots that work for a factory, by kind and task
@@ -82,6 +86,8 @@ def refresh(game, memory, turn, player):
     turn.used[:] = 0
     turn.crew[:] = 0
     turn.works[:] = -1
+    turn.decides[:] = 0
+    turn.wish[:] = NO_WISH
     for f in range(game.factory_count):
         turn.power[f] = game.factory_power[f]
     for r in range(player * MAX_ROBOTS, player * MAX_ROBOTS + int(game.robot_slots[player])):

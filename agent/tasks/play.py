@@ -15,6 +15,8 @@ from engine.jit import jit
 from engine.state import DIG, DX, DY, ENTRY, ICE, MOVE, ORE
 from wrappers.action import keep_apart
 
+FORGETS = 16  # turns in which a robot forgets that a strike missed
+
 
 @jit
 def goes_on(game, rules, turn, player, r):
@@ -47,10 +49,9 @@ def goes_on(game, rules, turn, player, r):
 
 
 @jit
-def play_side(game, rules, dials, static, memory, turn, player, orders):
-    """Write the orders of one side for a turn after the opening."""
+def begin_turn(game, rules, dials, static, memory, turn, player, orders):
+    """See the board, let robots strike, flee or go on, and mark those that decide anew: `turn.decides`."""
     now = int(game.real_step)
-    left = int(rules.max_episode_length) - now
     refresh(game, memory, turn, player)
     note_attacks(game, memory, turn, player)
     write_danger(game, rules, turn, player)
@@ -59,25 +60,39 @@ def play_side(game, rules, dials, static, memory, turn, player, orders):
         balance(game, static, memory, turn, player)
     for i in range(int(game.robot_count[player])):
         r = int(game.robot_order[player, i])
-        if memory.home[r] < 0:
-            continue
-        factory = standing_on(game, r)
-        heavy = int(game.robot_heavy[r])
-        cell = int(game.robot_cell[r])
-        if memory.missed[r] > 0 and now % 16 == 0:
-            memory.missed[r] -= 1
-        if memory.missed[r] < dials.strikes and strike(game, rules, dials, memory, r, now, orders):
-            memory.missed[r] += 1
-            continue
-        moves_on = game.queue_len[r] > 0 and is_moving(game, r) and goes_on(game, rules, turn, player, r)
-        if factory < 0 and not moves_on and (is_dangerous(game, turn, r, cell) or dials.fear and memory.task[r] != REAP_TASK and is_threatened(turn, heavy, cell)):
+        if memory.home[r] >= 0:
+            turn.decides[r] = not acts_at_once(game, rules, dials, memory, turn, player, r, now, orders)
+
+
+@jit
+def acts_at_once(game, rules, dials, memory, turn, player, r, now, orders):
+    """Whether robot `r` needs no new task in this turn: it strikes, flees, goes on, or rests."""
+    heavy = int(game.robot_heavy[r])
+    cell = int(game.robot_cell[r])
+    if memory.missed[r] > 0 and now % FORGETS == 0:
+        memory.missed[r] -= 1
+    if memory.missed[r] < dials.strikes and strike(game, rules, dials, memory, r, now, orders):
+        memory.missed[r] += 1
+        return True
+    on = game.queue_len[r] > 0 and goes_on(game, rules, turn, player, r)
+    if standing_on(game, r) < 0 and not (on and is_moving(game, r)):
+        if is_dangerous(game, turn, r, cell) or memory.task[r] != REAP_TASK and is_threatened(turn, heavy, cell):
             queue = np.zeros((QUEUE, ENTRY), np.int16)
             if step_aside(game, rules, memory, turn, r, now, queue, 0, orders, True):
-                continue
-        if game.queue_len[r] > 0 and goes_on(game, rules, turn, player, r):
+                return True
+    return on or game.queue_len[r] == 0 and now < memory.rest[r]
+
+
+@jit
+def end_turn(game, rules, dials, static, memory, turn, player, orders):
+    """Carry out what robots that decide wish, or else what the rule says, and order factories."""
+    now = int(game.real_step)
+    left = int(rules.max_episode_length) - now
+    for i in range(int(game.robot_count[player])):
+        r = int(game.robot_order[player, i])
+        if not turn.decides[r]:
             continue
-        if game.queue_len[r] == 0 and now < memory.rest[r]:
-            continue
+        factory = standing_on(game, r)
         if factory >= 0:
             choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, left, orders)
         else:
@@ -86,6 +101,13 @@ def play_side(game, rules, dials, static, memory, turn, player, orders):
     for f in range(game.factory_count):
         if game.factory_alive[f] and game.factory_owner[f] == player:
             orders.factory[f] = factory_order(game, rules, dials, memory, turn, player, f, now, left)
+
+
+@jit
+def play_side(game, rules, dials, static, memory, turn, player, orders):
+    """Write the orders of one side for a turn after the opening, by the rule."""
+    begin_turn(game, rules, dials, static, memory, turn, player, orders)
+    end_turn(game, rules, dials, static, memory, turn, player, orders)
 
 
 @jit

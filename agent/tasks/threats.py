@@ -40,7 +40,7 @@ def note_attacks(game, memory, turn, player):
 
 @jit
 def write_threats(game, rules, memory, turn, player):
-    """Cells where a standing light, a standing heavy robot could be destroyed in this turn, `turn.threat`; and whether such robots dare it."""
+    """Where a standing light, a standing heavy robot could be destroyed in this turn, `turn.threat`; and whether such robots dare it."""
     turn.threat[:] = 0
     size = int(rules.map_size)
     other = 1 - player

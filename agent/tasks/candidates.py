@@ -1,0 +1,209 @@
+"""What a robot that decides could do: its state, the tasks open to it with their numbers, and which of them it may take.
+
+The first candidate is what the rule says. A choice is carried out by `agent.tasks.play.end_turn` from `turn.wish` and
+`turn.goal`, which `put_wishes` writes; a wish that proves impossible, since others were faster, falls back on the rule.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agent.tasks.choice import best_lichen, dig_counts, water_need
+from agent.tasks.ground import list_work
+from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK, TASKS
+from agent.tasks.threats import is_threatened
+from agent.tasks.trips import standing_on
+from agent.tasks.ways import is_dangerous
+from engine.config import MAX_ROBOTS, SIZE
+from engine.jit import jit
+from engine.state import ICE, METAL, ORE, WATER
+from wrappers.routes import CLEAR, NO_WAY, STEP
+from wrappers.targets import FAR_FROM_ROBOT, numbered
+
+# slots of candidates: the rule's, then so many of each task
+SLOTS = ((NO_WISH, 1), (ICE_TASK, 3), (ORE_TASK, 3), (CLEAR_TASK, 4), (REAP_TASK, 1), (HOME_TASK, 1))
+CANDIDATES = sum(count for _, count in SLOTS)
+TASK_OF = np.array([task for task, count in SLOTS for _ in range(count)], np.int8)
+FIRST = np.array([[task, sum(c for _, c in SLOTS[:i])] for i, (task, _) in enumerate(SLOTS)], np.int64)
+
+STATE = numbered(
+    "heavy", "power", "ice", "ore", "at_home", "turn", "left", "water", "supply", "factory_ice", "metal", "factory_power",
+    "grow", "tiles", "lichen", "heavies", "lights", "heavies_on_ice", "heavies_on_ore", "lights_clearing", "reaping",
+    "factories", "enemy_factories", "own_heavies", "enemy_heavies", "own_lights", "enemy_lights", "own_lichen", "enemy_lichen", "doing",
+)  # fmt: skip
+STATE_SIZE = len(STATE) + TASKS - 1  # the last is the first of one number for each task that it may be doing
+CANDIDATE = numbered("rule", "ice", "ore", "clear", "reap", "home", "walk", "back", "digs", "gain", "same", "threat")
+CANDIDATE_SIZE = len(CANDIDATE)
+KIND_OF = {NO_WISH: 0, ICE_TASK: 1, ORE_TASK: 2, CLEAR_TASK: 3, REAP_TASK: 4, HOME_TASK: 5}
+KINDS = np.array([KIND_OF[int(task)] for task in TASK_OF], np.int64)
+
+
+@jit
+def write_state(game, rules, memory, turn, totals, r, left, row):
+    """The state of robot `r` for `row [STATE_SIZE]`, all numbers of the order of one. `totals [2, 4]`: see `side_totals`."""
+    player = r // MAX_ROBOTS
+    heavy = int(game.robot_heavy[r])
+    home = int(memory.home[r])
+    capacity = float(rules.cargo_space[heavy])
+    crew = turn.crew[home]
+    need = water_need(game, rules, home)
+    water = int(game.factory_cargo[home, WATER])
+    tiles = int(game.factory_connected[home])
+    row[:] = 0
+    row[STATE.heavy] = heavy
+    row[STATE.power] = int(game.robot_power[r]) / float(rules.battery_capacity[heavy])
+    row[STATE.ice] = int(game.robot_cargo[r, ICE]) / capacity
+    row[STATE.ore] = int(game.robot_cargo[r, ORE]) / capacity
+    row[STATE.at_home] = standing_on(game, r) >= 0
+    row[STATE.turn] = 1 - left / 1000.0
+    row[STATE.left] = min(left, 200) / 200.0
+    row[STATE.water] = min(water / 200.0, 3.0)
+    row[STATE.supply] = min((water + int(game.factory_cargo[home, ICE]) // 4) / (need * max(left, 1)), 2.0)
+    row[STATE.factory_ice] = min(int(game.factory_cargo[home, ICE]) / 400.0, 2.0)
+    row[STATE.metal] = min((int(game.factory_cargo[home, METAL]) + int(game.factory_cargo[home, ORE]) // 5) / 100.0, 4.0)
+    row[STATE.factory_power] = min(int(turn.power[home]) / 2000.0, 4.0)
+    row[STATE.grow] = int(game.factory_grow[home]) / 100.0
+    row[STATE.tiles] = tiles / 100.0
+    row[STATE.lichen] = int(game.factory_lichen[home]) / (100.0 * max(tiles, 1))
+    row[STATE.heavies] = int(crew[1].sum()) / 5.0
+    row[STATE.lights] = int(crew[0].sum()) / 8.0
+    row[STATE.heavies_on_ice] = int(crew[1, ICE_TASK]) / 4.0
+    row[STATE.heavies_on_ore] = int(crew[1, ORE_TASK]) / 2.0
+    row[STATE.lights_clearing] = int(crew[0, CLEAR_TASK]) / 8.0
+    row[STATE.reaping] = (int(crew[0, REAP_TASK]) + int(crew[1, REAP_TASK])) / 8.0
+    for k in range(4):
+        row[STATE.factories + 2 * k] = totals[player, k]
+        row[STATE.enemy_factories + 2 * k] = totals[1 - player, k]
+    row[STATE.doing + memory.task[r]] = 1
+
+
+@jit
+def side_totals(game, totals):
+    """Factories, heavies, lights and lichen of both sides, `totals [2, 4]`, of the order of one."""
+    totals[:] = 0
+    for f in range(game.factory_count):
+        if game.factory_alive[f]:
+            totals[game.factory_owner[f], 0] += 0.25
+    for player in range(2):
+        for i in range(int(game.robot_count[player])):
+            totals[player, 1 if game.robot_heavy[game.robot_order[player, i]] else 2] += 0.05
+        totals[player, 3] = int(game.lichen_total[player]) / 20000.0
+
+
+@jit
+def put(cells, costs, first, count, cell, cost):
+    """Insert a cell among `count` kept in order of cost from slot `first` on."""
+    k = first + count - 1
+    if cost >= costs[k]:
+        return
+    while k > first and cost < costs[k - 1]:
+        costs[k] = costs[k - 1]
+        cells[k] = cells[k - 1]
+        k -= 1
+    costs[k] = cost
+    cells[k] = cell
+
+
+@jit
+def is_free(game, turn, r, cell):
+    """Whether robot `r` could go and dig there: nobody else works or stands there, and no enemy threatens the place."""
+    other = int(game.robot_at[cell])
+    if other >= 0 and other != r or turn.used[cell]:
+        return False
+    return not is_dangerous(game, turn, r, cell) and not is_threatened(turn, int(game.robot_heavy[r]), cell)
+
+
+@jit
+def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, rows, mask):
+    """The candidates of robot `r`: the cells that they dig `cells [K]` (-1: none), their numbers `rows [K, CANDIDATE_SIZE]`, and which are
+    allowed, `mask [K]`."""
+    heavy = int(game.robot_heavy[r])
+    home = int(memory.home[r])
+    cell = int(game.robot_cell[r])
+    own = int(memory.target[r])
+    if own >= 0:
+        turn.used[own] = 0
+    costs = np.full(CANDIDATES, NO_WAY, np.int32)
+    cells[:] = -1
+    rows[:] = 0
+    mask[:] = 0
+    for i in range(len(FIRST)):
+        task = FIRST[i, 0]
+        first = FIRST[i, 1]
+        if heavy and (task == ICE_TASK or task == ORE_TASK):
+            near_by = static.ice_near[home] if task == ICE_TASK else static.ore_near[home]
+            for near in near_by:
+                if near < 0:
+                    break
+                if is_free(game, turn, r, int(near)):
+                    walk = STEP * (abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE))
+                    put(cells, costs, first, 3, int(near), walk + int(static.home_price[home, near]) + CLEAR * int(game.rubble[near]))
+        elif task == CLEAR_TASK and left > 30:
+            if turn.works[home] < 0:
+                turn.works[home] = list_work(game, rules, home, dials.reach, turn.work[home])
+            for k in range(turn.works[home]):
+                near = int(turn.work[home, 0, k])
+                walk = abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE)
+                cost = FAR_FROM_ROBOT * walk + int(turn.work[home, 1, k]) + 1000
+                if cost < costs[first + 3] and is_free(game, turn, r, near):
+                    put(cells, costs, first, 4, near, cost)
+        elif task == REAP_TASK and left < 400:
+            cells[first] = best_lichen(game, rules, turn, r)
+    power = int(game.robot_power[r])
+    if standing_on(game, r) >= 0:
+        power = min(power + max(int(turn.power[home]), 0), int(rules.battery_capacity[heavy]))
+    battery = float(rules.battery_capacity[heavy])
+    step = STEP if heavy else 1
+    for k in range(CANDIDATES):
+        task = int(TASK_OF[k])
+        target = int(cells[k])
+        row = rows[k]
+        row[KINDS[k]] = 1
+        if task == NO_WISH or task == HOME_TASK:
+            mask[k] = 1
+            row[CANDIDATE.back] = min(int(static.home_price[home, cell]), 1000) / 1000.0
+            continue
+        if target < 0:
+            continue
+        walk = abs(target // SIZE - cell // SIZE) + abs(target % SIZE - cell % SIZE)
+        price = int(static.home_price[home, target]) * step // STEP
+        clear, room = dig_counts(game, rules, r, target, CLEAR_TASK if task == REAP_TASK else task)
+        left_over = (power - walk * step - price) // int(rules.dig_cost[heavy])
+        if task == REAP_TASK:
+            left_over = (power - walk * step) // int(rules.dig_cost[heavy])
+        mask[k] = left_over >= 1
+        row[CANDIDATE.walk] = walk / 20.0
+        row[CANDIDATE.back] = min(price / battery, 2.0)
+        row[CANDIDATE.digs] = min(max(left_over, -25), 50) / 25.0
+        row[CANDIDATE.gain] = int(game.lichen[target]) / 100.0 if task == REAP_TASK else clear / 10.0
+        row[CANDIDATE.same] = int(turn.crew[home, heavy, task]) / 4.0
+        row[CANDIDATE.threat] = turn.threat[heavy, target] / 2.0
+    if own >= 0:
+        turn.used[own] = 1
+
+
+@jit
+def observe_side(game, rules, static, dials, memory, turn, player, kind, first, robots, state, cells, rows, mask):
+    """Write the rows, from number `first` on, of the robots of a side that decide and are of the kind (0 light, 1 heavy, 2 both), as far as
+    there is room: `robots [M]`, `state [M, STATE_SIZE]`, `cells [M, K]`, `rows [M, K, CANDIDATE_SIZE]`, `mask [M, K]`. Returns the next
+    number."""
+    left = int(rules.max_episode_length) - int(game.real_step)
+    totals = np.zeros((2, 4), np.float32)
+    side_totals(game, totals)
+    for i in range(int(game.robot_count[player])):
+        r = int(game.robot_order[player, i])
+        if not turn.decides[r] or kind < 2 and game.robot_heavy[r] != kind or first >= len(robots):
+            continue
+        robots[first] = r
+        write_state(game, rules, memory, turn, totals, r, left, state[first])
+        write_candidates(game, rules, static, dials, memory, turn, r, left, cells[first], rows[first], mask[first])
+        first += 1
+    return first
+
+
+@jit
+def put_wishes(turn, first, last, robots, cells, choice):
+    """What the robots of rows `first` to `last` chose, `choice [M]`, becomes their wish."""
+    for m in range(first, last):
+        turn.wish[robots[m]] = TASK_OF[choice[m]]
+        turn.goal[robots[m]] = cells[m, choice[m]]
