@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,8 +12,10 @@ import numpy as np
 import pytest
 
 from agent.lichen_opening import lichen_opening
+from agent.tasks.candidates import CANDIDATE_SIZE, CANDIDATES, STATE_SIZE, observe_side, put_wishes
 from agent.tasks.dials import Dials
 from agent.tasks.memory import empty_memory, empty_turn, refresh
+from agent.tasks.play import begin_turn, end_turn
 from agent.tasks.side import FarmSide
 from agent.tasks.trips import put_steps
 from agent.tasks.ways import find_way, is_dangerous, write_danger
@@ -22,6 +23,7 @@ from engine.config import CELLS, QUEUE, SIZE, GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
 from engine.state import DX, DY, ENTRY
+from wrappers.observation import empty_static, write_static
 from wrappers.routes import NO_WAY, spread_prices
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,5 +129,51 @@ def test_a_walk_is_one_entry_a_straight_stretch() -> None:
     assert queue[:length, [0, 1, 5]].tolist() == [[0, 1, 2], [0, 2, 3], [0, 1, 1]]
 
 
-def test_dials_are_plain_numbers() -> None:
-    assert json.loads(json.dumps(Dials()._asdict())) == Dials()._asdict()
+def decide(engine: Engine, player: int, memory: Any, turn: Any, static: Any, rng: np.random.Generator | None) -> int:
+    """A turn of one side in two halves; robots that decide take a random candidate, or (no `rng`) the rule's. How many decide."""
+    game, orders, rules, dials = engine.games[0], engine.orders[0], engine.rules, Dials()
+    count = 2 * 256
+    robots, cells = np.zeros(count, np.int16), np.zeros((count, CANDIDATES), np.int16)
+    state = np.zeros((count, STATE_SIZE), np.float32)
+    rows, mask = np.zeros((count, CANDIDATES, CANDIDATE_SIZE), np.float32), np.zeros((count, CANDIDATES), np.uint8)
+    begin_turn(game, rules, dials, static, memory, turn, player, orders)
+    last = observe_side(game, rules, static, dials, memory, turn, player, 2, 0, robots, state, cells, rows, mask)
+    assert np.isfinite(state[:last]).all() and np.isfinite(rows[:last]).all() and np.abs(state[:last]).max(initial=0) < 10
+    assert mask[:last, 0].all()  # the rule's
+    diggers = (cells[:last] >= 0) & (mask[:last] == 1)
+    assert (game["factory_at"][cells[:last][diggers]] < 0).all()
+    choice = np.zeros(count, np.int64)
+    for m in range(last if rng is not None else 0):
+        choice[m] = rng.choice(np.flatnonzero(mask[m]))
+    put_wishes(turn, 0, last, robots, cells, choice)
+    end_turn(game, rules, dials, static, memory, turn, player, orders)
+    return last
+
+
+def test_observing_changes_nothing_and_the_first_candidate_is_the_rule() -> None:
+    whole, halves = opened(48, 5), opened(48, 5)
+    play(whole, 400)
+    memories, turn, static = [empty_memory(1)[0], empty_memory(1)[0]], empty_turn(), empty_static(1)[0]
+    write_static(halves.games[0], halves.rules, static)
+    decided = 0
+    for _ in range(400):
+        for player in range(2):
+            decided += decide(halves, player, memories[player], turn, static, None)
+        halves.step()
+    assert decided > 400
+    assert whole.games[:1].tobytes() == halves.games[:1].tobytes()
+
+
+def test_wishes_are_carried_out() -> None:
+    engine, rng = opened(48, 6), np.random.default_rng(0)
+    memory, turn, static = empty_memory(1)[0], empty_turn(), empty_static(1)[0]
+    write_static(engine.games[0], engine.rules, static)
+    wished = granted = 0
+    for _ in range(300):
+        decide(engine, 0, memory, turn, static, rng)
+        for r in np.flatnonzero(turn["wish"] > 0).tolist():
+            wished += 1
+            granted += int(memory["task"][r] == turn["wish"][r])
+        engine.step()
+    assert wished > 100 and granted > wished / 2
+    assert not engine.games["failed"][0, 0]
