@@ -8,7 +8,7 @@ from pathlib import Path
 
 def write_whole(path: Path, data: bytes | str) -> None:
     """Write bytes or text (UTF-8) under a temporary name, flush to disk and rename. Raises `ValueError` where that is impossible."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -15,10 +15,10 @@ from agent.sparse import Topology
 from agent.stored import Agent
 from engine.maps import MapPool
 from training.config import TrainConfig
-from training.imitation.starts import read_starts
 from training.run import parallel
 from training.run.progress import Clock
 from training.run.transfer import Transfer
+from training.trajectories.starts import read_starts
 from wrappers.vec_env import VecEnv
 
 
@@ -27,6 +27,8 @@ class Learner(Protocol):
 
     config: TrainConfig
     policy: Policy
+    options: str
+    """Name of its own part of the config: `ppo`, as in `--ppo.learning-rate`."""
     env_steps: int
     """Environment steps so far, those of all ranks counted."""
 

@@ -112,7 +112,8 @@ class Run:
             folder = self.save()
             raise TrainingError(
                 f"{error} The last good weights are saved in {folder}; go on from them in a new run with smaller steps: "
-                f"train --init {folder} --ppo.learning-rate {self.learner.learning_rate / 3:.1g}"
+                f"train --init {folder} --algo {self.learner.config.algo} "
+                f"--{self.learner.options}.learning-rate {self.learner.learning_rate / 3:.1g}"
             ) from error
 
     def save(self, scores: dict[str, float] | None = None) -> Path:

@@ -77,8 +77,8 @@ class RewardConfig:
     """Every row of a side at the end of the game: 1 for a win, 0 for a draw, -1 for a loss."""
 
     def __post_init__(self) -> None:
-        check_range(self, 0, 1, "own")
-        check_range(self, 0, None, "rubble_distance", "shared_by")
+        check_range(self, 0, 1, "own", prefix="reward.")
+        check_range(self, 0, None, "rubble_distance", "shared_by", prefix="reward.")
 
     def rules(self) -> Any:
         """The config as one record (`REWARD_DTYPE`), which is what the compiled code reads."""

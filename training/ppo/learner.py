@@ -44,6 +44,8 @@ from wrappers.vec_env import GameResult
 class PPOLearner:
     """M-PPO: `step_iteration` advances it by one rollout. A `training.learner.Learner`."""
 
+    options = "ppo"
+
     def __init__(self, config: TrainConfig, clock: Clock | None = None) -> None:
         self.config = config
         self.clock = clock or Clock()
