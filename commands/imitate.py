@@ -11,7 +11,9 @@ from arena.evaluate import opponent_named
 from arena.replay_page.recording import read_recording
 from commands.options import RUNS, UsageError, early, parse
 from commands.show import print_scores
-from training.imitation.imitate import ImitateCommand, ImitateConfig, check_resumable, imitate, read_replays, run_to_resume
+from training.imitation.imitate import OWN, ImitateCommand, ImitateConfig, check_resumable, imitate, read_replays, run_to_resume
+from training.run.lock import locked
+from training.run.metrics import check_new
 
 
 def run(argv: list[str]) -> None:
@@ -30,8 +32,11 @@ def run(argv: list[str]) -> None:
     opponent: Any = config.opponent
     if opponent is not None:
         opponent = partial(make_act, opponent) if opponent in names() else opponent_named(opponent)
-    replays = read_replays([Path(name) for name in config.replays], read_recording, config, run_dir)
-    last = imitate(config, run_dir, partial(make_act, config.teacher), opponent, replays, args.resume)
+    if not args.resume:
+        check_new(run_dir, OWN)
+    with locked(run_dir):
+        replays = read_replays([Path(name) for name in config.replays], read_recording, config, run_dir)
+        last = imitate(config, run_dir, partial(make_act, config.teacher), opponent, replays, args.resume)
     print(f"The run is in {run_dir}; go on from it with: python main.py train --preset full --init {run_dir}")
     scores = {name.partition("/")[2]: value for name, value in last.items() if name.startswith("eval/")}
     if scores:

@@ -71,7 +71,8 @@ class Backbones:
     runs: Path = Path("runs/reproduce/backbones")
     """Folder of the runs, one JSON each; those that are there are not run again."""
     out: Path | None = None
-    """Folder of backbones.md and backbones.png, made from all runs in the folder of the runs (default: that folder; `--out docs/results` publishes them)."""
+    """Folder of backbones.md and backbones.png, made from all runs in the folder of the runs (default: that one; `--out docs/results`
+    publishes them)."""
     jobs: int = 1
     """Runs at the same time, each a process with one thread."""
     eval_maps: int = 32

@@ -55,7 +55,8 @@ class Magma:
     runs: Path = Path("runs/reproduce/magma")
     """Folder of the runs, one JSON each; those that are there are not run again."""
     out: Path | None = None
-    """Folder of magma.md, magma.json and the plots, made from all runs in the folder of the runs (default: that folder; `--out docs/results` publishes them)."""
+    """Folder of magma.md, magma.json and the plots, made from all runs in the folder of the runs (default: that one; `--out docs/results`
+    publishes them)."""
     jobs: int = 1
     """Runs at the same time, each a process with one thread."""
     eval_maps: int = 12

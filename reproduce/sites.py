@@ -70,7 +70,7 @@ class Opening:
     runs: Path = Path("runs/reproduce/opening")
     """Folder of the stored games; those that are there are not played again."""
     out: Path | None = None
-    """Folder of opening.md, made from all games in the folder of the runs (default: that folder; `--out docs/results` publishes them)."""
+    """Folder of opening.md, made from all games in the folder of the runs (default: that one; `--out docs/results` publishes them)."""
     jobs: int = 1
     """Batches at the same time, each a process with one thread."""
     report_only: bool = False

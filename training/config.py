@@ -104,6 +104,10 @@ class LeagueConfig:
         check_range(self, 0, None, "scripted_games", prefix="league.")
         check_range(self, 2, None, "match_games", prefix="league.")
         given = [*self.scripted, *self.checkpoints]
+        if given and self.share == 0:
+            raise ValueError(
+                f"league.scripted and league.checkpoints are {' '.join(given)}, and league.share is 0, so that nobody meets them."
+            )
         if len(set(given)) < len(given):
             raise ValueError(f"league.scripted and league.checkpoints are {' '.join(given)}; name each once.")
         if self.pool < len(given) + 5:
@@ -226,7 +230,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_range(self, 1, None, "env_steps", "checkpoint_every")
-        check_range(self, 0, None, "eval_every")
+        check_range(self, 0, None, "eval_every", "seed")
         check_range(self, 1, 1_000_000, "train_maps")
         check_range(self, 1, 1000, "eval_maps")
         check_range(self, 1, 1024, "threads")
