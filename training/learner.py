@@ -21,6 +21,8 @@ from training.run.transfer import Transfer
 from training.trajectories.starts import read_starts
 from wrappers.vec_env import VecEnv
 
+SHUFFLE = 0x5AFF1E  # tells the stream that orders minibatches from that of the games, which has the same seed
+
 
 class Learner(Protocol):
     """An algorithm and everything that it learns with; the same on every rank of `torchrun`, but for the games."""
@@ -92,7 +94,7 @@ def outfit(config: TrainConfig, games: int, clock: Clock, greedy: bool = False) 
     policy, sizes = make_policy(config, greedy)
     policy.to(device)
     env = make_env(config, games, sizes, seed, clock)
-    return Outfit(device, generator, np.random.default_rng(seed), policy, sizes, env, Transfer(device), seed)
+    return Outfit(device, generator, np.random.default_rng([seed, SHUFFLE]), policy, sizes, env, Transfer(device), seed)
 
 
 def begin_with(policy: Policy, weights: dict[str, Tensor]) -> None:

@@ -31,7 +31,7 @@ def test_what_a_killed_process_leaves_is_removed_and_what_a_living_one_has_is_ke
     holders[0].kill()
     holders[0].wait()
     for folder in folders:
-        os.utime(folder, (time.time() - 3600,) * 2)
+        os.utime(folder, (time.time() - 3600, time.time() - 3600))
     try:
         with Scratch("player") as mine:
             assert not folders[0].exists() and (folders[1] / "agent" / "deep").is_dir() and mine.is_dir()

@@ -26,7 +26,7 @@ def begin(*argv: str, **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        process_group=0,
+        start_new_session=True,
     )
 
 

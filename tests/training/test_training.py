@@ -23,6 +23,7 @@ from agent.stored import Agent, load_agent
 from arena.evaluate import EVALUATION_SEEDS, Scripted, evaluate
 from engine.config import GameConfig
 from training.config import PPOConfig, QConfig, TrainConfig
+from training.learner import outfit
 from training.ppo.learner import PPOLearner
 from training.presets import PRESETS
 from training.run import checkpoint
@@ -295,3 +296,36 @@ def test_cut_values_are_those_of_the_same_entities_in_the_final_states():
     for row in last:
         key = (int(rows.side[row]), int(rows.ident[row]))
         assert rollout.cut_value[row] == pytest.approx(seen.get(key, 0.0), abs=1e-6)
+
+
+def test_games_cut_short_for_staggering_are_in_no_chart():
+    """Of four games of 16 turns the first are cut after 4, 8 and 12."""
+    ppo = dataclasses.replace(SMALL.ppo, num_games=4, rollout_steps=8)
+    lengths = []
+    for algo in ("mppo", "iql"):
+        q = QConfig(num_games=4, rollout_steps=8, replay=1, passes=1, minibatches=1)
+        learner = LEARNERS[algo](dataclasses.replace(SMALL, algo=algo, max_turns=16, ppo=ppo, q=q), Clock())
+        lengths += [learner.step_iteration().get("charts/game_length") for _ in range(4)]
+    assert lengths == 2 * [None, 16.0, 16.0, 16.0]
+
+
+def test_what_is_drawn_for_games_says_nothing_of_the_order_of_minibatches():
+    own = outfit(SMALL, 4, Clock())
+    games, order = np.random.default_rng(SMALL.seed), own.shuffle
+    assert games.bit_generator.state != order.bit_generator.state
+    assert not set(games.integers(0, 1 << 60, 1000).tolist()) & set(order.integers(0, 1 << 60, 1000).tolist())
+
+
+def test_what_is_told_of_the_policy_is_of_those_that_choose():
+    trainer = PPOLearner(SMALL)
+    trainer.collect()
+    parts = Parts(trainer.targets().groups)
+    part = parts.part(np.arange(parts.pairs))
+    batch, _ = trainer.rollout.minibatch(part, torch.arange(parts.pairs))
+    kinds = [bin(int(mask) & 0x3FF).count("1") for mask in batch.mask]
+    distribution = trainer.policy.distribution(trainer.policy(batch).logits, batch.mask)
+    assert distribution.chooses().tolist() == [count > 1 for count in kinds] and 0 < sum(count > 1 for count in kinds) < len(kinds)
+    columns = {name: torch.zeros(len(part.groups)) for name in ("advantage", "returns", "value")}
+    told = trainer.minibatch_loss(part, torch.arange(parts.pairs), columns)[1]["losses/entropy"].item()
+    entropy = distribution.evaluate(trainer.rollout.minibatch(part, torch.arange(parts.pairs))[1]).entropy
+    assert told == pytest.approx(entropy[distribution.chooses()].mean().item(), rel=1e-5)

@@ -90,7 +90,8 @@ class MetricsWriter:
 
 
 def summarize(finished: list[tuple[GameResult, tuple[int, ...]]]) -> dict[str, float]:
-    """Charts of the games that ended in a rollout, of the players that the policy was; empty if none did."""
+    """Charts of the whole games that ended in a rollout, of the players that the policy was; empty if none did."""
+    finished = [(result, players) for result, players in finished if result.whole]
     if not finished:
         return {}
 
