@@ -104,10 +104,6 @@ class LeagueConfig:
         check_range(self, 0, None, "scripted_games", prefix="league.")
         check_range(self, 2, None, "match_games", prefix="league.")
         given = [*self.scripted, *self.checkpoints]
-        if given and self.share == 0:
-            raise ValueError(
-                f"league.scripted and league.checkpoints are {' '.join(given)}, and league.share is 0, so that nobody meets them."
-            )
         if len(set(given)) < len(given):
             raise ValueError(f"league.scripted and league.checkpoints are {' '.join(given)}; name each once.")
         if self.pool < len(given) + 5:
@@ -243,6 +239,8 @@ class TrainConfig:
             )
         if self.policy.greedy:
             raise ValueError("policy.greedy is set by the algorithms iql, vdn and qmix; leave it off.")
+        if self.league.share == 0 and (given := [*self.league.scripted, *self.league.checkpoints]):
+            raise ValueError(f"league.share is 0, so that nobody meets {', '.join(given)}; give it, or leave them out.")
         if self.algo != "mppo" and self.league.share > 0:
             raise ValueError(f"algo is {self.algo} and league.share is {self.league.share}; only mppo plays in a league.")
         if self.algo != "mppo" and self.policy.adviser is not None:

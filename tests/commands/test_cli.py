@@ -85,7 +85,7 @@ assert not {{"torch", "numba"}} & set(sys.modules)
         (["train", "--wings", "2"], "--wings"),
         (["train", "--env-steps", "0"], "env_steps is 0; it must be at least 1"),
         (["train", "--seed", "-1"], "seed is -1; it must be at least 0"),
-        (["train", "--league.scripted", "miner"], "league.share is 0, so that nobody meets them"),
+        (["train", "--league.scripted", "miner"], "league.share is 0, so that nobody meets miner"),
         (["imitate", "--seed", "-1"], "seed is -1; it must be at least 0"),
         (["bench", "engine", "--seconds", "-1"], "seconds is -1.0; accepted are"),
         (["train", "--map-size", "7"], "map_size is 7; accepted are 12 to 64"),
