@@ -1,10 +1,14 @@
-"""The command line of a checkout, `python main.py VERB [options]`; installed it is `luxs2 VERB [options]`."""
+"""`python main.py VERB`: see `commands/main.py`."""
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from commands.main import main
+if __name__ == "__mp_main__":  # a process of a pool, which Ctrl-C reaches as well: it ends without a word, the first one tells
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from commands.main import program
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(program())

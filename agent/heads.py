@@ -152,10 +152,12 @@ class Distribution:
 
     def choosers(self, index: int, action: Tensor) -> Tensor:
         """[r] int64, the rows that have a choice in factor `index`; to the others it adds exactly nothing."""
-        if index != KIND:
-            return _uses(index, action[:, KIND]).nonzero()[:, 0]
+        return (self.chooses() if index == KIND else _uses(index, action[:, KIND])).nonzero()[:, 0]
+
+    def chooses(self) -> Tensor:
+        """[M] bool, the rows that may do more than one thing."""
         kinds = self.mask & (1 << KINDS) - 1
-        return (kinds & kinds - 1).nonzero()[:, 0]  # more than one bit
+        return (kinds & kinds - 1) != 0  # more than one bit
 
     def sample(self, generator: torch.Generator | None = None, greedy: bool = False) -> tuple:
         """Actions [M, 4] int64 and their log-probs [M]."""

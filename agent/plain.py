@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -30,3 +31,13 @@ def from_dict(kind: Any, values: dict[str, Any], where: str = "") -> Any:
             value = tuple(value)
         made[name] = value
     return kind(**made)
+
+
+def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
+    """Names of the fields in which two configs of a kind differ, `ppo.gamma` and the like."""
+    for field in dataclasses.fields(one):
+        before, after = getattr(one, field.name), getattr(other, field.name)
+        if dataclasses.is_dataclass(before) and type(before) is type(after):
+            yield from differences(before, after, f"{where}{field.name}.")
+        elif before != after:
+            yield f"{where}{field.name}"

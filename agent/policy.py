@@ -70,13 +70,13 @@ class PolicyConfig:
     sparse: SparseConfig = field(default_factory=SparseConfig)
 
     def __post_init__(self) -> None:
-        check_choice(self, EXTRACTORS, "extractor")
+        check_choice(self, EXTRACTORS, "extractor", prefix="policy.")
         if not is_part(self.backbone):
-            check_choice(self, sorted(BACKBONES), "backbone")
+            check_choice(self, sorted(BACKBONES), "backbone", prefix="policy.")
         if self.adviser is not None and self.adviser not in ADVISERS:
-            raise ValueError("adviser is {!r}; accepted are {}, or none.".format(self.adviser, ", ".join(ADVISERS)))
+            raise ValueError("policy.adviser is {!r}; accepted are {}, or none.".format(self.adviser, ", ".join(ADVISERS)))
         if not 0 <= self.sparsity < 1:
-            raise ValueError(f"sparsity is {self.sparsity}; accepted is 0 up to, but not including, 1.")
+            raise ValueError(f"policy.sparsity is {self.sparsity}; accepted is 0 up to, but not including, 1.")
         for name, kinds in (("communication", self.communication.kinds), ("adaps", self.adaps.kinds)):
             if kinds < ENTITY_KINDS:
                 raise ValueError(f"{name}.kinds is {kinds}; it must be at least {ENTITY_KINDS}, for factories, lights and heavies.")

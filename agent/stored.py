@@ -107,7 +107,7 @@ def copy_for_play(source: Path, folder: Path) -> None:
 
 
 def resolve(path: Path | str, which: Literal["best", "latest"] = "best", runs: Path | str = "runs") -> Path:
-    """The checkpoint folder that `path` means (see `load`)."""
+    """The checkpoint folder that `path` means (as of `load_agent`)."""
     if which not in POINTERS:
         raise CheckpointError(f"which is {which!r}; accepted are 'best' and 'latest'.")
     if str(path) == "shipped" and not Path(path).exists():

@@ -123,7 +123,7 @@ def play_match(
     thoughts: dict[str, list[Any]] | None = None
     with ExitStack() as stack:
         # a folder each, so that no side is told where the other one writes
-        folders = {player: str(stack.enter_context(Scratch("lux-thoughts-"))) for player in PLAYERS} if record_thoughts else {}
+        folders = {player: str(stack.enter_context(Scratch("thoughts"))) for player in PLAYERS} if record_thoughts else {}
         players = []
         for player in (left, right):
             opened = open_player(player)

@@ -10,7 +10,6 @@ import gzip
 import os
 import sys
 import tarfile
-import tempfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -102,14 +101,14 @@ def _program(name: str, path: Path) -> Player:
 def _packaged(name: str) -> Player:
     from submission.package import package  # brings torch, which takes a second and is needed for checkpoints only
 
-    with tempfile.TemporaryDirectory(prefix="lux-package-") as folder:
-        tarball = Path(folder) / "submission.tar.gz"
+    with Scratch("package") as folder:
+        tarball = folder / "submission.tar.gz"
         package(name, tarball)
         return _unpacked(name, tarball)
 
 
 def _unpacked(name: str, tarball: Path) -> Player:
-    temporary = Scratch("lux-player-")
+    temporary = Scratch("player")
     try:
         folder = temporary.path
         extract(tarball, folder)

@@ -88,8 +88,8 @@ def verified_package(
     games: Sequence[Game] = GAMES,
 ) -> tuple[PackageReport, Verification]:
     """`package`, but what cannot be verified is not written. Raises `ValueError` with the reason."""
-    with tempfile.TemporaryDirectory(prefix="lux-verify-") as folder:
-        made = Path(folder) / Path(output).name
+    with Scratch("verify") as folder:
+        made = folder / Path(output).name
         report = package(checkpoint, made, greedy)
         verification = verify(made, limits, games, progress)
         write_whole(Path(output), made.read_bytes())
@@ -114,7 +114,7 @@ def verify(
     turns: list[list[dict[str, Any]]] = []
     sides: list[SideResult] = []
     titles: list[str] = []
-    with Scratch("lux-judge-") as root:
+    with Scratch("judge") as root:
         (root / "agent").mkdir()
         extract(tarball, root / "agent")
         if not (root / "agent" / "main.py").is_file():

@@ -176,6 +176,7 @@ class OfficialGames:
             seed=int(game["seed"]),
             turns=int(game["real_step"]),
             done=True,
+            whole=True,
             finished=min(factories) > 0,
             result=int(side_result(game, 0)),
             ice_got=(int(self.ice_got[i, 0]), int(self.ice_got[i, 1])),

@@ -149,6 +149,7 @@ class RobotGames:
                     seed=int(game["seed"]),
                     turns=info["turn"],
                     done=bool(done[i]),
+                    whole=True,
                     finished=bool(truncated[i]),
                     result=0,
                     ice_got=(info["ice"], 0),

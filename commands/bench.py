@@ -10,6 +10,7 @@ from typing import Literal
 import tyro
 
 from commands.options import check_output, parse, write_json
+from engine.config import check_range
 
 
 @dataclass(frozen=True)
@@ -24,5 +25,6 @@ class Bench:
 
 def run(argv: list[str]) -> None:
     args = parse(Bench, argv, "bench", __doc__)
+    check_range(args, 0.1, 3600, "seconds")
     check_output(args.json)
     write_json(args.json, importlib.import_module(f"benchmarks.{args.what}").main(args.seconds))

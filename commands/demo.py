@@ -16,6 +16,9 @@ from commands.options import RUNS, UsageError, parse
 from commands.show import play_shown, print_match, print_scores
 from submission.package import package
 from training.presets import PRESETS
+from training.run.lock import FILE as LOCK
+from training.run.lock import locked
+from training.run.metrics import files_of_run
 from training.train import train
 
 
@@ -27,7 +30,26 @@ class Demo:
     """Environment steps of training (default: 128,000 for full, 102,400 for demo)."""
     seed: int = 1
     run_dir: Path = RUNS / "demo"
-    """Folder of everything that the demo makes; it is made anew."""
+    """Folder of everything that the demo makes; an earlier demo's files in it are removed, and a folder that holds others is refused."""
+
+
+MADE = ("submission.tar.gz", "replay.json.gz", "logs/left.log", "logs/right.log", "logs")
+
+
+def clear(folder: Path) -> None:
+    """Remove an earlier demo, and nothing else. Raises `UsageError` for a folder that holds more than that."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file; the demo needs a folder.")
+    made = [*files_of_run(folder), *(folder / name for name in MADE)]
+    foreign = sorted({*folder.glob("*"), *folder.glob("logs/*")} - set(made))
+    if foreign:
+        raise UsageError(f"{foreign[0]} was not made by the demo, which makes its folder anew; name another with --run-dir.")
+    with locked(folder):
+        for path in made:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink(missing_ok=True)
 
 
 def run(argv: list[str]) -> None:
@@ -35,9 +57,7 @@ def run(argv: list[str]) -> None:
     env_steps = args.env_steps or {"full": 128_000, "demo": 102_400}[args.preset]
     config = dataclasses.replace(PRESETS[args.preset], env_steps=env_steps, seed=args.seed)
     if args.run_dir.exists():
-        if not (args.run_dir / "metrics.jsonl").is_file():
-            raise UsageError(f"{args.run_dir} exists and is no run; the demo makes its folder anew, so name another.")
-        shutil.rmtree(args.run_dir)
+        clear(args.run_dir)
     print(f"1/4  Training {env_steps:,} environment steps on {config.map_size}x{config.map_size} maps ...", flush=True)
     began = time.perf_counter()
     train(config, args.run_dir)
@@ -48,7 +68,7 @@ def run(argv: list[str]) -> None:
     tarball = args.run_dir / "submission.tar.gz"
     package(args.run_dir, tarball)
     print("4/4  Playing against miner on the official engine ...", flush=True)
-    with Scratch("lux-demo-") as folder:
+    with Scratch("demo") as folder:
         extract(tarball, folder)
         result = play_shown(str(folder), "miner", 7, config.map_size, args.run_dir / "replay.json.gz", args.run_dir / "logs")
     print_scores(scores, f"32 unseen maps, {seconds:.0f} s of training")

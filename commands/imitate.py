@@ -11,7 +11,9 @@ from arena.players import is_program
 from arena.replay_page.recording import read_recording
 from commands.options import RUNS, early, parse
 from commands.show import print_scores
-from training.imitation.imitate import ImitateCommand, ImitateConfig, check_resumable, imitate, read_replays, run_to_resume
+from training.imitation.imitate import OWN, ImitateCommand, ImitateConfig, check_resumable, imitate, read_replays, run_to_resume
+from training.run.lock import locked
+from training.run.metrics import check_new
 
 
 def run(argv: list[str]) -> None:
@@ -31,8 +33,11 @@ def run(argv: list[str]) -> None:
         opponent = opponent.make
     if is_program(config.teacher) or is_program(config.opponent or ""):  # which cannot begin in the middle of a game
         config = dataclasses.replace(config, lessons=dataclasses.replace(config.lessons, teacher_places=True))
-    replays = read_replays([Path(name) for name in config.replays], read_recording, config, run_dir)
-    last = imitate(config, run_dir, teacher, opponent, replays, args.resume)
+    if not args.resume:
+        check_new(run_dir, OWN)
+    with locked(run_dir):
+        replays = read_replays([Path(name) for name in config.replays], read_recording, config, run_dir)
+        last = imitate(config, run_dir, teacher, opponent, replays, args.resume)
     print(f"The run is in {run_dir}; go on from it with: python main.py train --preset full --init {run_dir}")
     scores = {name.partition("/")[2]: value for name, value in last.items() if name.startswith("eval/")}
     if scores:

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import tyro
 
+from submission.files import check_file, write_whole
+
 RUNS = Path("runs")
 PROGRAM = "luxs2" if Path(sys.argv[0]).stem == "luxs2" else "main.py"  # as it was called
 T = TypeVar("T")
@@ -38,14 +40,14 @@ def check_output(path: Path | None) -> None:
     """Make the folder of a file that is written after long work, and refuse a path that cannot be written before it."""
     if path is None:
         return
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; name a file to write.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    check_file(path)
+    folder = Path(os.path.realpath(path)).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK) or path.exists() and not os.access(path, os.W_OK):
         raise UsageError(f"{path} cannot be written.")
 
 
 def write_json(path: Path | None, values: Any) -> None:
     """Write values for programs, if a path was given."""
     if path is not None:
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(values, indent=2) + "\n")

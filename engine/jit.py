@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
-ROOMS = ("engine", "wrappers")
+ROOMS = ("engine", "wrappers", "agent", "training")  # that hold compiled functions; each may call those before it
 
 try:
     import numba

@@ -70,8 +70,9 @@ class Backbones:
     """Environment steps a run."""
     runs: Path = Path("runs/reproduce/backbones")
     """Folder of the runs, one JSON each; those that are there are not run again."""
-    out: Path = Path("docs/results")
-    """Folder of backbones.md and backbones.png, made from all runs in the folder."""
+    out: Path | None = None
+    """Folder of backbones.md and backbones.png, made from all runs in the folder of the runs (default: that one; `--out docs/results`
+    publishes them)."""
     jobs: int = 1
     """Runs at the same time, each a process with one thread."""
     eval_maps: int = 32
@@ -94,7 +95,7 @@ def backbones(options: Backbones) -> list[Path]:
     jobs = [job_of(options, row, seed) for seed in options.seeds for row in options.rows]
     if not options.report_only:
         run_all(jobs, options.jobs, run_once, stored, line, lambda: None)
-    return write_results(options.runs, options.out)
+    return write_results(options.runs, options.out or options.runs)
 
 
 def job_of(options: Backbones, row: str, seed: int) -> Job:

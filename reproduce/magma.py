@@ -54,8 +54,9 @@ class Magma:
     """paper: rollouts of 4,096 env steps (the preset paper). ours: the preset demo. Both may be given."""
     runs: Path = Path("runs/reproduce/magma")
     """Folder of the runs, one JSON each; those that are there are not run again."""
-    out: Path = Path("docs/results")
-    """Folder of magma.md, magma.json and the plots, made from all runs in the folder."""
+    out: Path | None = None
+    """Folder of magma.md, magma.json and the plots, made from all runs in the folder of the runs (default: that one; `--out docs/results`
+    publishes them)."""
     jobs: int = 1
     """Runs at the same time, each a process with one thread."""
     eval_maps: int = 12
@@ -73,8 +74,8 @@ def magma(options: Magma) -> list[Path]:
     """
     jobs = jobs_of(options)
     if not options.report_only:
-        run_all(jobs, options.jobs, run_once, stored, line, lambda: write_results(options.runs, options.out))
-    return write_results(options.runs, options.out)
+        run_all(jobs, options.jobs, run_once, stored, line, lambda: write_results(options.runs, options.out or options.runs))
+    return write_results(options.runs, options.out or options.runs)
 
 
 def jobs_of(options: Magma) -> list[Job]:

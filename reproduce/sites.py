@@ -69,8 +69,8 @@ class Opening:
     """Cells a side."""
     runs: Path = Path("runs/reproduce/opening")
     """Folder of the stored games; those that are there are not played again."""
-    out: Path = Path("docs/results")
-    """Folder of opening.md, made from all games in the folder."""
+    out: Path | None = None
+    """Folder of opening.md, made from all games in the folder of the runs (default: that one; `--out docs/results` publishes them)."""
     jobs: int = 1
     """Batches at the same time, each a process with one thread."""
     report_only: bool = False
@@ -293,8 +293,9 @@ def write_results(options: Opening) -> list[Path]:
             f"The games in {options.runs} were played with different settings; delete some, or give another folder with --runs."
         )
     curve = {name: [value for run in runs for value in run["curve"][name]] for name in COLUMNS}
-    write_whole(options.out / "opening.md", "\n".join(report(runs, curve)) + "\n")
-    return [options.out / "opening.md"]
+    page = (options.out or options.runs) / "opening.md"
+    write_whole(page, "\n".join(report(runs, curve)) + "\n")
+    return [page]
 
 
 def report(runs: list[Run], curve: dict[str, list[Any]]) -> Iterator[str]:

@@ -43,10 +43,6 @@ PLAIN_JIT = '''"""Hot functions run as they are written here; training compiles 
 
 def jit(function):
     return function
-
-
-def is_compiled():
-    return False
 '''
 SIZE_LIMIT = 100 * 10**6  # bytes, the judge's limit for a submission
 

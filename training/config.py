@@ -59,16 +59,16 @@ class PPOConfig:
         check_range(self, 0, 10, "clip_coef", prefix="ppo.")
         for name in ("target_kl", "desired_kl"):
             if (value := getattr(self, name)) is not None and value <= 0:
-                raise ValueError(f"{name} is {value}; it must be above 0.")
+                raise ValueError(f"ppo.{name} is {value}; it must be above 0.")
         if self.teacher_coef < 0 or not 0 < self.teacher_share <= 1:
             raise ValueError(
-                f"teacher_coef is {self.teacher_coef} (at least 0) and teacher_share is {self.teacher_share} (above 0, up to 1); "
+                f"ppo.teacher_coef is {self.teacher_coef} (at least 0) and ppo.teacher_share is {self.teacher_share} (above 0, up to 1); "
                 "one of them is out of range."
             )
         if self.minibatches > self.num_games * self.rollout_steps:
             raise ValueError(
-                f"minibatches is {self.minibatches}, more than num_games * rollout_steps = {self.num_games * self.rollout_steps}; "
-                "make it smaller."
+                f"ppo.minibatches is {self.minibatches}, more than ppo.num_games * ppo.rollout_steps = "
+                f"{self.num_games * self.rollout_steps}; make it smaller."
             )
 
 
@@ -110,7 +110,7 @@ class LeagueConfig:
         check_range(self, 2, None, "match_games", prefix="league.")
         given = [*self.scripted, *self.checkpoints]
         if len(set(given)) < len(given):
-            raise ValueError(f"The league's opponents are {' '.join(given)}; name each once.")
+            raise ValueError(f"league.scripted and league.checkpoints are {' '.join(given)}; name each once.")
         if self.pool < len(given) + 5:
             raise ValueError(
                 f"league.pool is {self.pool} with {len(given)} given opponents; it needs room for them and five past policies, "
@@ -234,7 +234,7 @@ class TrainConfig:
         if not is_part(self.algo):
             check_choice(self, ALGORITHMS, "algo")
         check_range(self, 1, None, "env_steps", "checkpoint_every")
-        check_range(self, 0, None, "eval_every")
+        check_range(self, 0, None, "eval_every", "seed")
         check_range(self, 1, 1_000_000, "train_maps")
         check_range(self, 1, 1000, "eval_maps")
         check_range(self, 1, 1024, "threads")
@@ -247,10 +247,10 @@ class TrainConfig:
             )
         if self.policy.greedy:
             raise ValueError("policy.greedy is set by the algorithms iql, vdn and qmix; leave it off.")
+        if self.league.share == 0 and (given := [*self.league.scripted, *self.league.checkpoints]):
+            raise ValueError(f"league.share is 0, so that nobody meets {', '.join(given)}; give it, or leave them out.")
         if self.algo in Q_LEARNING and self.league.share > 0:
-            raise ValueError(
-                f"algo is {self.algo} and league.share is {self.league.share}; Q-learning plays itself only, so leave out the league."
-            )
+            raise ValueError(f"algo is {self.algo} and league.share is {self.league.share}; only mppo plays in a league.")
         if self.algo in Q_LEARNING and self.policy.adviser is not None:
             raise ValueError(f"algo is {self.algo} and policy.adviser is {self.policy.adviser}; only mppo learns with an adviser.")
         if self.algo in Q_LEARNING and self.ppo.teacher is not None:

@@ -15,11 +15,13 @@ from agent.sparse import Topology
 from agent.stored import Agent
 from engine.maps import MapPool
 from training.config import TrainConfig
-from training.imitation.starts import read_starts
 from training.run import parallel
 from training.run.progress import Clock
 from training.run.transfer import Transfer
+from training.trajectories.starts import read_starts
 from wrappers.vec_env import VecEnv
+
+SHUFFLE = 0x5AFF1E  # tells the stream that orders minibatches from that of the games, which has the same seed
 
 
 class Learner(Protocol):
@@ -27,6 +29,8 @@ class Learner(Protocol):
 
     config: TrainConfig
     policy: Policy
+    options: str
+    """Name of its own part of the config: `ppo`, as in `--ppo.learning-rate`."""
     env_steps: int
     """Environment steps so far, those of all ranks counted."""
 
@@ -90,7 +94,7 @@ def outfit(config: TrainConfig, games: int, clock: Clock, greedy: bool = False) 
     policy, sizes = make_policy(config, greedy)
     policy.to(device)
     env = make_env(config, games, sizes, seed, clock)
-    return Outfit(device, generator, np.random.default_rng(seed), policy, sizes, env, Transfer(device), seed)
+    return Outfit(device, generator, np.random.default_rng([seed, SHUFFLE]), policy, sizes, env, Transfer(device), seed)
 
 
 def begin_with(policy: Policy, weights: dict[str, Tensor]) -> None:

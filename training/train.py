@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agent.plain import to_dict
+from agent.plain import differences, to_dict
 from agent.stored import Agent
 from arena.evaluate import EVALUATION_SEEDS, evaluate
 from engine.parts import is_part, load_part
@@ -24,6 +24,7 @@ from training.learner import Learner
 from training.ppo.learner import PPOLearner
 from training.run import checkpoint, parallel
 from training.run.health import health_of, keep_alarms_until, record_alarm
+from training.run.lock import locked
 from training.run.metrics import MetricsWriter, check_new
 from training.run.progress import Clock, Progress
 from training.run.runs import revision
@@ -56,27 +57,46 @@ def train(
     With `resume` the run in `run_dir` goes on from its latest checkpoint; `config` is the one stored there, but for what
     `check_resumable` lets change. Raises `Stopped` when it was asked to stop and has saved.
     """
+    with ExitStack() as held:
+        parallel.on_first(lambda: take_folder(run_dir, resume, held))
+        clock = Clock()
+        run = Run(make_learner(config, clock), run_dir)
+        if resume:
+            run.resume()
+        else:
+            run.start(init)
+            parallel.on_first(lambda: write_whole(run_dir / "config.json", json.dumps(to_dict(config), indent=2) + "\n"))
+        return go_on(run, clock, resume, callback)
+
+
+def take_folder(run_dir: Path, resume: bool, held: ExitStack) -> None:
+    """Lock the run's folder until the end of `held`. Raises `ValueError` if it is another's, or for a new run not empty."""
     if not resume:
-        parallel.on_first(lambda: check_new(run_dir))
-    clock = Clock()
-    run = Run(make_learner(config, clock), run_dir)
-    learner = run.learner
-    if resume:
-        run.resume()
-    else:
-        run.start(init)
-        parallel.on_first(lambda: write_whole(run_dir / "config.json", json.dumps(to_dict(config), indent=2) + "\n"))
+        check_new(run_dir)  # before anything is written to it
+    held.enter_context(locked(run_dir))
+    if not resume:
+        check_new(run_dir)  # nor has another run begun there in between
+
+
+def go_on(run: Run, clock: Clock, resumed: bool, callback: Callback | None = None) -> dict[str, float]:
+    """The loop of `train`, from where the run is."""
+    learner, config, run_dir = run.learner, run.learner.config, run.folder
     scores: dict[str, float] = {}
     saved = learner.env_steps
     eval_every = config.eval_every or config.env_steps
-    with reporting(run_dir, config, clock, learner.env_steps if resume else None) as report, StopRequest() as stop:
-        while not (stopped := parallel.any_rank(stop.requested)) and learner.env_steps < config.env_steps:
-            latest = run.step()
+    reported = learner.env_steps - (run.waiting is not None)  # the last step whose metrics are written
+    with reporting(run_dir, config, clock, reported if resumed else None) as report, StopRequest() as stop:
+        while not (stopped := parallel.any_rank(stop.requested)) and (run.waiting or learner.env_steps < config.env_steps):
+            latest = run.waiting or run.step()
+            run.waiting = None
             now, before = learner.env_steps, learner.env_steps - learner.iteration_steps
             ended = now >= config.env_steps
             fresh: dict[str, float] = {}
             due = ended or now // eval_every > before // eval_every
-            if due and not parallel.any_rank(stop.requested):
+            if due and parallel.any_rank(stop.requested):
+                run.waiting = latest  # evaluated and reported when the run goes on
+                continue
+            if due:
                 with clock("evaluation"):
                     scores = fresh = parallel.on_first(lambda: evaluation(learner))
                 latest.update({f"eval/{name}": value for name, value in scores.items()})
@@ -88,7 +108,7 @@ def train(
                 saved = now
             if enough:
                 break
-        if stopped:
+        if stopped and (run.waiting or learner.env_steps < config.env_steps):
             if saved != learner.env_steps:
                 run.save()
             raise Stopped(f"Stopped at step {learner.env_steps:,} and saved in {run_dir}; go on with --resume --run-dir {run_dir}")
@@ -101,6 +121,7 @@ class Run:
     def __init__(self, learner: Learner, folder: Path) -> None:
         self.learner, self.folder = learner, folder
         self.best_score = -np.inf
+        self.waiting: dict[str, float] | None = None  # the metrics of an iteration whose evaluation is still to come
 
     def start(self, init: str | None) -> None:
         """Begin a new run, with the weights of the checkpoint `init` if one is named."""
@@ -110,14 +131,15 @@ class Run:
 
     def resume(self) -> None:
         """Go on from the folder's latest checkpoint."""
-        stored = parallel.on_first(lambda: checkpoint.load(self.folder, which="latest", check=config_of))
+        stored = parallel.on_first(lambda: checkpoint.load_to_resume(self.folder, config_of))
         if stored.trainer_state is None:
             raise checkpoint.CheckpointError(f"{stored.folder} holds a policy but no trainer.pt; training cannot go on from it.")
         self.learner.policy.load_state_dict(stored.policy_state)
         self.learner.load_state(stored.trainer_state)
         self.best_score = stored.trainer_state["best_score"]
+        self.waiting = stored.trainer_state.get("waiting")
         steps, wanted = self.learner.env_steps, self.learner.config.env_steps
-        if steps >= wanted:
+        if steps >= wanted and not self.waiting:
             raise ValueError(f"The run is at step {steps:,} of {wanted:,}; to go on, give a larger --env-steps.")
 
     def step(self) -> dict[str, float]:
@@ -128,7 +150,8 @@ class Run:
             folder = self.save()
             raise TrainingError(
                 f"{error} The last good weights are saved in {folder}; go on from them in a new run with smaller steps: "
-                f"train --init {folder} --ppo.learning-rate {self.learner.learning_rate / 3:.1g}"
+                f"train --init {folder} --algo {self.learner.config.algo} "
+                f"--{self.learner.options}.learning-rate {self.learner.learning_rate / 3:.1g}"
             ) from error
 
     def save(self, scores: dict[str, float] | None = None) -> Path:
@@ -137,7 +160,7 @@ class Run:
         if scores and best:
             self.best_score = merit(scores)
         learner = self.learner
-        state = {"best_score": self.best_score, **learner.state()}
+        state = {"best_score": self.best_score, "waiting": self.waiting, **learner.state()}
         return parallel.on_first(
             lambda: checkpoint.save_to_run(
                 self.folder, learner.env_steps, full_config(learner), learner.policy.state_dict(), state, best=best
@@ -170,7 +193,7 @@ def full_config(learner: Learner) -> dict[str, Any]:
 
 def run_to_resume(path: Path) -> tuple[Path, TrainConfig]:
     """The folder and the config of the run that `path` (a run folder, or `latest`) means. Raises `CheckpointError`."""
-    stored = checkpoint.load(path, which="latest", check=config_of)
+    stored = checkpoint.load_to_resume(path, config_of)
     if stored.folder == path or path.name in ("best", "latest") and path.is_file():
         raise checkpoint.CheckpointError(f"{path} is one checkpoint; resume the run that it is in, {stored.folder.parent}.")
     if "imitate" in stored.config:
@@ -180,8 +203,7 @@ def run_to_resume(path: Path) -> tuple[Path, TrainConfig]:
 
 def check_resumable(stored: TrainConfig, wanted: TrainConfig) -> None:
     """Raises `ValueError` if more was changed than a resumed run can take."""
-    before, after = to_dict(stored), to_dict(wanted)
-    changed = [name for name in before if before[name] != after[name] and name not in CHANGEABLE]
+    changed = [name for name in differences(stored, wanted) if name not in CHANGEABLE]
     if changed:
         raise ValueError(f"A resumed run keeps its {', '.join(changed)}; what may change is {', '.join(CHANGEABLE)}.")
 

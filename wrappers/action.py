@@ -97,11 +97,11 @@ class ActionConfig:
         ):
             for value in getattr(self, name):
                 if value not in known:
-                    raise ValueError(f"{name} has {value!r}; accepted are {', '.join(known)}.")
+                    raise ValueError(f"actions.{name} has {value!r}; accepted are {', '.join(known)}.")
         if not self.amounts:
-            raise ValueError(f"amounts is empty; at least one of {', '.join(AMOUNT_NAMES)} is needed.")
-        check_range(self, 0, None, "ice_first", "rubble_distance", "water_reserve")
-        check_range(self, 0, None, "lights", "heavies", "lights_per_factory", "heavies_per_factory")
+            raise ValueError(f"actions.amounts is empty; at least one of {', '.join(AMOUNT_NAMES)} is needed.")
+        check_range(self, 0, None, "ice_first", "rubble_distance", "water_reserve", prefix="actions.")
+        check_range(self, 0, None, "lights", "heavies", "lights_per_factory", "heavies_per_factory", prefix="actions.")
 
     @classmethod
     def survival(cls, **changes: Any) -> ActionConfig:

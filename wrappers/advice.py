@@ -68,6 +68,7 @@ class Advice:
         """This game is over."""
         for side in (2 * game, 2 * game + 1):
             self.teachers.pop(side, None)
+            self.told.pop(side, None)
 
     def state(self) -> dict[str, Any]:
         """Everything that the advice to come depends on, beside the games."""

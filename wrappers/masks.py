@@ -6,6 +6,9 @@ allow at the same time, and whatever the enemy does. It follows that
 - no robot enters the centre of an own factory, where newborn robots stand, and nothing is built while somebody is there;
 - watering is offered only if the factory can pay for the growth of the last turn (the first check of the official
   engine) and for the most that this turn's digging and dying can open up (its second).
+What is allowed is of use as far as the state says: watering has a tile to grow on now, and the most power that a pickup can bring leaves
+the robot with more than waiting would. What others do in the same turn may still leave nothing of it: rubble of one that dies on the tile,
+friends who take the factory's power first; and a quarter of a small room may be no more than the order costs.
 RECHARGE is waiting with a threshold: it is executed in the turn in which the battery has reached it.
 """
 
@@ -107,6 +110,15 @@ def growth_bound(game, rules, f, limit):
 
 
 @jit
+def can_grow(game, rules, f):
+    """Whether there is a tile that watering by factory `f` adds lichen to, on the board as it is."""
+    size, spread, centre = int(rules.map_size), int(rules.min_lichen_to_spread), int(game.factory_cell[f])
+    rubble, ice, ore, lichen, strain = game.rubble, game.ice, game.ore, game.lichen, game.strain
+    robots = game.robot_at, game.robot_heavy, np.zeros(2, np.int64)  # nobody has dug yet
+    return flood(f, centre, size, spread, rubble, ice, ore, lichen, strain, game.factory_at, *robots, True, 0)[0] > 0
+
+
+@jit
 def may_water(game, rules, reserve, f):
     """Whether watering by factory `f` is executed this turn, does something, and leaves the reserve."""
     water = int(game.factory_cargo[f, WATER_STOCK])
@@ -118,8 +130,7 @@ def may_water(game, rules, reserve, f):
     if water <= kept:
         return False
     limit = (water - kept) * factor
-    tiles = growth_bound(game, rules, f, limit)
-    return 0 < tiles <= limit
+    return growth_bound(game, rules, f, limit) <= limit and can_grow(game, rules, f)
 
 
 @jit
@@ -242,6 +253,16 @@ def transfer_bits(game, rules, action_rules, player, r, cell, spend, front):
 
 
 @jit
+def pickup_pays(game, rules, r, heavy, factory, cost):
+    """Whether robot `r`, which pays `cost` for the order, can have more power after a pickup from `factory` than after waiting."""
+    full, power = int(rules.battery_capacity[heavy]), int(game.robot_power[r])
+    day = game.real_step % rules.cycle_length < rules.day_length
+    charge = int(rules.charge[heavy]) if day else 0
+    taken = min(int(game.factory_power[factory]), full - power + cost)
+    return min(power - cost + taken + charge, full) > min(power + charge, full)
+
+
+@jit
 def pickup_bits(game, rules, action_rules, r, heavy, factory, spend, front):
     """Legal pickups from `factory`; `front` is the resource of a pickup in front of the queue or -1."""
     mask = 0
@@ -250,7 +271,8 @@ def pickup_bits(game, rules, action_rules, r, heavy, factory, spend, front):
         if not offered >> resource & 1 or (spend < 0 and front != resource):
             continue
         if resource == POWER:
-            legal = game.factory_power[factory] > 0 and game.robot_power[r] < rules.battery_capacity[heavy]
+            cost = 0 if front == resource else int(rules.action_queue_power_cost[heavy])
+            legal = pickup_pays(game, rules, r, heavy, factory, cost)
         else:
             legal = game.factory_cargo[factory, resource] > 0 and game.robot_cargo[r, resource] < rules.cargo_space[heavy]
         if legal:

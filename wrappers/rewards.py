@@ -82,8 +82,8 @@ class RewardConfig:
     for each row, added to the reward as it is (neither scaled nor shared)."""
 
     def __post_init__(self) -> None:
-        check_range(self, 0, 1, "own")
-        check_range(self, 0, None, "rubble_distance", "shared_by")
+        check_range(self, 0, 1, "own", prefix="reward.")
+        check_range(self, 0, None, "rubble_distance", "shared_by", prefix="reward.")
 
     def rules(self) -> Any:
         """The config as one record (`REWARD_DTYPE`), which is what the compiled code reads."""

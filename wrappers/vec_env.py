@@ -36,6 +36,8 @@ class GameResult:
     turns: int
     done: bool
     """False if it was truncated."""
+    whole: bool
+    """It was done, or truncated by `max_turns`; False if it was cut short for staggering."""
     finished: bool
     """Both sides own a factory at the end."""
     result: int
@@ -265,6 +267,7 @@ class VecEnv:
             seed=int(game["seed"]),
             turns=int(game["real_step"]),
             done=bool(game["done"]),
+            whole=bool(game["done"]) or int(game["real_step"]) >= self.max_turns,
             finished=min(factories) > 0,
             result=int(side_result(game, 0)),
             ice_got=pair(game["factory_total"][:, ICE_GOT]),

@@ -73,14 +73,14 @@ class AdapsConfig:
 
     def __post_init__(self) -> None:
         for name, known in (("sharing", SHARING), ("key", KEYS)):
-            check_choice(self, known, name)
-        check_range(self, 1, None, "layers", "kinds", "groups", "slots", "samples", "latent", "epochs")
-        check_range(self, 2, None, "max_clusters")
+            check_choice(self, known, name, prefix="adaps.")
+        check_range(self, 1, None, "layers", "kinds", "groups", "slots", "samples", "latent", "epochs", prefix="adaps.")
+        check_range(self, 2, None, "max_clusters", prefix="adaps.")
         if not 0 <= self.clusters <= self.max_clusters:
-            raise ValueError(f"clusters is {self.clusters}; accepted are 0 to max_clusters, {self.max_clusters}.")
+            raise ValueError(f"adaps.clusters is {self.clusters}; accepted are 0 to adaps.max_clusters, {self.max_clusters}.")
         for name in ("warmup", "threshold"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; accepted are 0 to below 1.")
+                raise ValueError(f"adaps.{name} is {getattr(self, name)}; accepted are 0 to below 1.")
 
     def keys(self) -> int:
         """Number of identity keys."""

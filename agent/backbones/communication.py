@@ -62,10 +62,10 @@ class CommunicationConfig:
 
     def __post_init__(self) -> None:
         for name, known in (("sharing", SHARING), ("messages", MESSAGES), ("hearing", HEARING)):
-            check_choice(self, known, name)
-        check_range(self, 1, None, "kinds", "slots", "message", "message_hidden", "layers", "hidden")
+            check_choice(self, known, name, prefix="communication.")
+        check_range(self, 1, None, "kinds", "slots", "message", "message_hidden", "layers", "hidden", prefix="communication.")
         if self.neighbours < 2 or self.neighbours % 2:
-            raise ValueError(f"neighbours is {self.neighbours}; accepted are even numbers from 2.")
+            raise ValueError(f"communication.neighbours is {self.neighbours}; accepted are even numbers from 2.")
 
 
 class CommunicationBackbone(Backbone):

@@ -52,7 +52,7 @@ class Field:
         self._programs: dict[str, Player] = {}
         self.entrants: list[Entrant] = []
         try:
-            self.folder = self._stack.enter_context(Scratch("lux-rating-"))
+            self.folder = self._stack.enter_context(Scratch("rating"))
             for argument in arguments:
                 self._add(argument)
         except BaseException:

@@ -15,6 +15,7 @@ from rich.markup import escape
 from arena.plots import COLORS, save_png
 from arena.process import printable
 from arena.rating.standings import Standing, Table, wilson
+from submission.files import write_whole
 
 EVERY = 30.0  # seconds between lines where nobody watches a terminal
 
@@ -171,7 +172,5 @@ def write_report(table: Table, title: str, folder: Path) -> list[Path]:
     """Write `ratings.md` and `ratings.png` into a folder; returns their paths."""
     page, plot = folder / "ratings.md", folder / "ratings.png"
     save_png(draw(table, title), plot)
-    temporary = page.with_name(f".tmp-{page.name}")
-    temporary.write_text(markdown(table, title, plot.name), encoding="utf-8")
-    temporary.replace(page)
+    write_whole(page, markdown(table, title, plot.name))
     return [page, plot]

@@ -44,8 +44,8 @@ class Options:
     """Runs at the same time, each a process with one thread."""
     runs: Path = Path("runs/reproduce")
     """Folder of the runs, a folder each experiment, one JSON each run; those that are there are not run again."""
-    out: Path = Path("docs/results")
-    """Folder of the page and the plots, made from all runs in the folder."""
+    out: Path | None = None
+    """Folder of the page and the plots (default: that of the experiment's runs; `--out docs/results` publishes them)."""
     report_only: bool = False
     """Run nothing, only write the page anew."""
 
@@ -251,23 +251,25 @@ def keeps(one: str, other: str, share: float) -> Callable[[Rows], Verdict]:
 def write_page(experiment: Experiment, options: Options) -> list[Path]:
     """Write the page and the plots from all stored runs; returns their paths. Raises `ValueError` if there are none."""
     rows: Rows = {}
+    runs = options.runs / experiment.name
+    out = options.out or runs
     for name in experiment.rows:
-        paths = sorted((options.runs / experiment.name).glob(f"{name}-[0-9]*.json"))
+        paths = sorted(runs.glob(f"{name}-[0-9]*.json"))
         found = sorted((read_run(path, CURVE) for path in paths), key=lambda run: run["seed"])
         if found:
             rows[name] = found
     if not rows:
-        raise ValueError(f"There are no finished runs in {options.runs / experiment.name}; run some first.")
+        raise ValueError(f"There are no finished runs in {runs}; run some first.")
     titles = {name: row.title for name, row in experiment.rows.items()}
     panels = {title: {titles[name]: rows[name] for name in names if name in rows} for title, names in experiment.panels.items()}
     figures = {"curves": ("Return over environment steps: mean over seeds, lowest to highest.", return_curves(panels))}
     figures |= experiment.plots(rows)
     images = []
     for end, (caption, figure) in figures.items():
-        path = options.out / f"{experiment.name}-{end}.png"
+        path = out / f"{experiment.name}-{end}.png"
         save_png(figure, path)
         images.append((caption, path))
-    page = options.out / f"{experiment.name}.md"
+    page = out / f"{experiment.name}.md"
     write_whole(page, report(experiment, rows, [(caption, path.name) for caption, path in images]))
     return [page, *(path for _, path in images)]
 

@@ -183,7 +183,7 @@ def test_nested_folders_lose_no_result(tmp_path: Path) -> None:
     )
     assert result.reason == "left lost all factories and right lost all factories."
     after = set(os.listdir(tempfile.gettempdir())) - before
-    assert not [name for name in after if name.startswith(("lux-player", "lux-thoughts"))]
+    assert not [name for name in after if name.startswith(("luxs2-player", "luxs2-thoughts"))]
 
 
 @pytest.mark.parametrize("name", ["KAGGLE_KEY", "AWS_SECRET_ACCESS_KEY"])

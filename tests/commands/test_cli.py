@@ -84,6 +84,10 @@ assert not {{"torch", "numba"}} & set(sys.modules)
         (["train", "--preset", "x"], "There is no preset 'x'; accepted are demo, paper"),
         (["train", "--wings", "2"], "--wings"),
         (["train", "--env-steps", "0"], "env_steps is 0; it must be at least 1"),
+        (["train", "--seed", "-1"], "seed is -1; it must be at least 0"),
+        (["train", "--league.scripted", "miner"], "league.share is 0, so that nobody meets miner"),
+        (["imitate", "--seed", "-1"], "seed is -1; it must be at least 0"),
+        (["bench", "engine", "--seconds", "-1"], "seconds is -1.0; accepted are"),
         (["train", "--map-size", "7"], "map_size is 7; accepted are 12 to 64"),
         (["train", "--resume", "--run-dir", "nowhere"], "nowhere is no folder"),
         (["evaluate", "nowhere"], "nowhere is no folder"),
@@ -150,7 +154,7 @@ def test_damaged_checkpoints_are_told_and_left_alone(trained, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--ppo.learning-rate", "0.5"], "A resumed run keeps its ppo; what may change is env_steps"),
+        (["--ppo.learning-rate", "0.5"], "A resumed run keeps its ppo.learning_rate; what may change is env_steps"),
         ([], "The run is at step 32 of 32; to go on, give a larger --env-steps"),
     ],
 )
@@ -163,7 +167,7 @@ def test_the_demo_deletes_no_folder_of_others(tmp_path):
     (tmp_path / "keep").mkdir()
     (tmp_path / "keep" / "mine.txt").write_text("mine")
     result = run("demo", "--run-dir", str(tmp_path / "keep"))
-    assert result.returncode == 2 and "is no run" in result.stderr
+    assert result.returncode == 2 and "was not made by the demo" in result.stderr
     assert (tmp_path / "keep" / "mine.txt").read_text() == "mine"
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import main
-from reproduce.magma import ROWS, Magma, jobs_of, magma, row_config
+from reproduce.magma import EXPERIMENTS, ROWS, Magma, jobs_of, magma, row_config
 from reproduce.measured import CURVE, run_once, spacing
 from reproduce.plots import learning_curves, on_one_grid
 from reproduce.published import PUBLISHED, aggregate, first_step, median_step, ratio, report
@@ -240,3 +240,19 @@ def test_what_cannot_be_done_is_told_in_a_sentence(words, sentence, capsys):
 def test_help_names_the_experiments(capsys):
     assert main.main(["reproduce", "--help"]) == 0
     assert "magma" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_published_results_are_not_written_unless_it_is_asked_for(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options, experiment = EXPERIMENTS[name]
+    report = options(report_only=True)
+    if name == "magma":
+        store(report, made("ours", "separate", 1, [0.0, 1.0]))
+        asked = dataclasses.replace(report, out=Path("docs/results"))
+        assert [path.parent for path in experiment(report)] == 3 * [Path("runs/reproduce/magma")] and not Path("docs").exists()
+        assert [path.parent for path in experiment(asked)] == 3 * [Path("docs/results")]
+    else:
+        with pytest.raises(ValueError, match=f"in runs/reproduce/{name}"):
+            experiment(report)
+        assert report.out is None and not Path("docs").exists()

@@ -303,3 +303,13 @@ def test_a_run_killed_at_any_moment_can_be_loaded(tmp_path: Path) -> None:
         saver.stdin.close()
     save_to_run(run, reported + 1, {}, {})
     assert not list(run.glob(".tmp-*")) and len(list(run.glob("step-*"))) <= 3  # what the kills left is cleared away
+
+
+def test_what_a_kill_leaves_of_any_file_of_the_run_is_cleared_away_with_the_next_checkpoint(tmp_path: Path) -> None:
+    """A file that is written whole, killed before its rename."""
+    code = "import os, sys, pathlib; from submission.files import write_whole; os.replace = lambda *_: os.kill(os.getpid(), 9); "
+    code += "write_whole(pathlib.Path(sys.argv[1]), 'x')"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "alarms.jsonl")], cwd=Path(__file__).parents[2])
+    assert len(list(tmp_path.iterdir())) == 1
+    save_to_run(tmp_path, 1, {}, {"x": torch.zeros(1)})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-000000001"]

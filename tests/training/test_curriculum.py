@@ -20,8 +20,8 @@ from tests.recorded import plain, record
 from tests.training.test_training import SMALL as RUN
 from tests.training.test_training import weights
 from training.config import CurriculumConfig, LeagueConfig, TrainConfig
-from training.imitation.starts import read_starts
 from training.ppo.learner import PPOLearner
+from training.trajectories.starts import read_starts
 from wrappers.judge import PLAYERS
 from wrappers.scripted import judge_observation
 from wrappers.vec_env import VecEnv

@@ -249,7 +249,7 @@ def test_ratings_and_win_rates_follow_the_results():
 
 
 def test_the_score_of_a_game_that_was_cut_off_goes_by_lichen():
-    game = GameResult(0, 0, 20, False, True, 0, (0, 0), (7, 3), (1, 1), (1, 1), (0, 0))
+    game = GameResult(0, 0, 20, False, True, True, 0, (0, 0), (7, 3), (1, 1), (1, 1), (0, 0))
     assert [score(game, 0), score(game, 1)] == [1.0, 0.0]
     assert score(dataclasses.replace(game, lichen=(3, 3)), 1) == 0.5
     assert score(dataclasses.replace(game, done=True, result=-1), 0) == 0.0

@@ -49,6 +49,25 @@ def test_equals_the_formula_pair_by_pair(clip_value_loss: bool) -> None:
     assert loss.item() == pytest.approx(np.mean(policy) - ENT * entropy + VF * np.mean(value))
 
 
+def test_what_could_not_choose_counts_in_the_loss_and_not_in_what_is_told_of_the_policy() -> None:
+    batch = random_batch()
+    chooses = torch.rand(200, generator=torch.Generator().manual_seed(1)) < 0.3
+    for name in ("new_log_prob", "old_log_prob", "entropy"):
+        batch[name] = batch[name] * chooses  # one legal choice: probability 1, whatever is learned
+    options = {"clip_coef": CLIP, "clip_value_loss": False, "vf_coef": VF, "ent_coef": ENT}
+    loss, metrics = ppo_loss(**batch, **options, chooses=chooses)
+    everybody, diluted = ppo_loss(**batch, **options)
+    _, choosers = ppo_loss(**{name: column[chooses] for name, column in batch.items()}, **options)
+    assert loss == everybody
+    for name in ("entropy", "approx_kl", "old_approx_kl", "clipfrac"):
+        assert metrics[f"losses/{name}"].item() == pytest.approx(choosers[f"losses/{name}"].item())
+        assert metrics[f"losses/{name}"].item() == pytest.approx(diluted[f"losses/{name}"].item() * 200 / int(chooses.sum()))
+    for name in ("policy_loss", "value_loss"):
+        assert metrics[f"losses/{name}"] == diluted[f"losses/{name}"]
+    none = ppo_loss(**batch, **options, chooses=torch.zeros(200, dtype=torch.bool))[1]
+    assert none["losses/approx_kl"] == none["losses/entropy"] == 0
+
+
 def test_the_gradient_raises_the_probability_of_good_actions_and_entropy() -> None:
     batch = random_batch()
     batch["new_log_prob"] = batch["old_log_prob"].clone().requires_grad_()

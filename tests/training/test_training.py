@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import tyro
 
 from agent.plain import from_dict, to_dict
 from agent.policy import Policy, PolicyConfig, policy_sizes
@@ -19,13 +22,15 @@ from agent.scripted import make_act
 from agent.stored import Agent, load_agent
 from arena.evaluate import EVALUATION_SEEDS, Scripted, evaluate
 from engine.config import GameConfig
-from training.config import PPOConfig, TrainConfig
+from training.config import PPOConfig, QConfig, TrainConfig
+from training.learner import outfit
 from training.ppo.learner import PPOLearner
 from training.presets import PRESETS
 from training.run import checkpoint
 from training.run.metrics import read_metrics
+from training.run.progress import Clock
 from training.run.stopping import TrainingError
-from training.train import run_to_resume, train
+from training.train import LEARNERS, Run, run_to_resume, train
 from training.trajectories.grouping import Parts
 from training.trajectories.switchboard import PUBLISHED_ROWS
 from wrappers.action import ActionConfig
@@ -170,8 +175,45 @@ def test_config_round_trip_and_unknown_keys():
     values["ppo"]["learning_speed"] = 1
     with pytest.raises(ValueError, match=r"The ppo config has unknown: learning_speed"):
         from_dict(TrainConfig, values)
-    with pytest.raises(ValueError, match="minibatches is 99, more than num_games"):
+    with pytest.raises(ValueError, match="ppo.minibatches is 99, more than ppo.num_games"):
         PPOConfig(num_games=2, rollout_steps=2, minibatches=99)
+
+
+def parts_of(config: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """A config's parts and theirs, each with its name."""
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(part := getattr(config, field.name)):
+            yield field.name, part
+            yield from parts_of(part)
+
+
+@pytest.mark.parametrize(("name", "part"), [pytest.param(*found, id=found[0]) for found in parts_of(TrainConfig())])
+def test_messages_of_wrong_options_name_their_part(name, part):
+    refused = 0
+    for field in dataclasses.fields(part):
+        if dataclasses.is_dataclass(getattr(part, field.name)):
+            continue
+        for value in (-1, 1e9, "nonsense", ("nonsense", "nonsense")):
+            try:
+                dataclasses.replace(part, **{field.name: value})
+            except TypeError:  # of another kind, which the command line does not let through
+                continue
+            except ValueError as error:
+                refused += 1
+                assert f"{name}." in str(error).split(" ")[0], error
+    assert refused or name == "dense"  # which has nothing to refuse
+
+
+def test_the_advice_after_a_number_that_is_not_finite_is_an_option_of_what_learns(tmp_path, monkeypatch):
+    for algo, part in (("mppo", "ppo"), ("iql", "q"), ("vdn", "q"), ("qmix", "q")):
+        config = dataclasses.replace(SMALL, algo=algo, q=QConfig(num_games=2, rollout_steps=4, replay=1, passes=1, minibatches=1))
+        run = Run(LEARNERS[algo](config, Clock()), tmp_path / algo)
+        for parameter in run.learner.policy.parameters():
+            parameter.register_hook(lambda gradient: gradient * np.nan)
+        with pytest.raises(TrainingError, match=rf"--algo {algo} --{part}\.learning-rate \d") as caught:
+            run.step()
+        options = str(caught.value).partition("train --init ")[2].split()[1:]
+        assert tyro.cli(TrainConfig, args=options).algo == algo
 
 
 @pytest.mark.slow
@@ -254,3 +296,36 @@ def test_cut_values_are_those_of_the_same_entities_in_the_final_states():
     for row in last:
         key = (int(rows.side[row]), int(rows.ident[row]))
         assert rollout.cut_value[row] == pytest.approx(seen.get(key, 0.0), abs=1e-6)
+
+
+def test_games_cut_short_for_staggering_are_in_no_chart():
+    """Of four games of 16 turns the first are cut after 4, 8 and 12."""
+    ppo = dataclasses.replace(SMALL.ppo, num_games=4, rollout_steps=8)
+    lengths = []
+    for algo in ("mppo", "iql"):
+        q = QConfig(num_games=4, rollout_steps=8, replay=1, passes=1, minibatches=1)
+        learner = LEARNERS[algo](dataclasses.replace(SMALL, algo=algo, max_turns=16, ppo=ppo, q=q), Clock())
+        lengths += [learner.step_iteration().get("charts/game_length") for _ in range(4)]
+    assert lengths == 2 * [None, 16.0, 16.0, 16.0]
+
+
+def test_what_is_drawn_for_games_says_nothing_of_the_order_of_minibatches():
+    own = outfit(SMALL, 4, Clock())
+    games, order = np.random.default_rng(SMALL.seed), own.shuffle
+    assert games.bit_generator.state != order.bit_generator.state
+    assert not set(games.integers(0, 1 << 60, 1000).tolist()) & set(order.integers(0, 1 << 60, 1000).tolist())
+
+
+def test_what_is_told_of_the_policy_is_of_those_that_choose():
+    trainer = PPOLearner(SMALL)
+    trainer.collect()
+    parts = Parts(trainer.targets().groups)
+    part = parts.part(np.arange(parts.pairs))
+    batch, _ = trainer.rollout.minibatch(part, torch.arange(parts.pairs))
+    kinds = [bin(int(mask) & 0x3FF).count("1") for mask in batch.mask]
+    distribution = trainer.policy.distribution(trainer.policy(batch).logits, batch.mask)
+    assert distribution.chooses().tolist() == [count > 1 for count in kinds] and 0 < sum(count > 1 for count in kinds) < len(kinds)
+    columns = {name: torch.zeros(len(part.groups)) for name in ("advantage", "returns", "value")}
+    told = trainer.minibatch_loss(part, torch.arange(parts.pairs), columns)[1]["losses/entropy"].item()
+    entropy = distribution.evaluate(trainer.rollout.minibatch(part, torch.arange(parts.pairs))[1]).entropy
+    assert told == pytest.approx(entropy[distribution.chooses()].mean().item(), rel=1e-5)

@@ -35,6 +35,7 @@ from training.imitation.lessons import Lesson, LessonConfig, play
 from training.ppo.learner import PPOLearner
 from training.run import checkpoint
 from training.train import full_config
+from training.trajectories.rollout import Rollout
 from wrappers.action import KINDS, MASK_BITS, MOVE, PICKUP, RECHARGE, TRANSFER, ActionConfig
 from wrappers.advice import ADVICE
 from wrappers.features import ROBOT_WIDTH
@@ -137,6 +138,35 @@ SMALL = TrainConfig(
     policy=PolicyConfig(width=32, channels=4, adviser="farmer", advice_gain=3.0),
     ppo=PPOConfig(num_games=4, rollout_steps=8, epochs=1, minibatches=2),
 )
+
+
+def test_the_last_states_of_games_that_are_cut_are_valued_with_advice(monkeypatch):
+    seen = []
+    cut = Rollout.cut
+
+    def look(rollout, obs, value):
+        games = np.flatnonzero(rollout.truncated[rollout._step - 1])
+        rows = np.isin(obs.side[: obs.rows] // 2, games)
+        seen.append((obs.feature[: obs.rows, -1][rows].copy(), obs.feature[: obs.rows, ROBOT_WIDTH][rows].copy()))
+        cut(rollout, obs, value)
+
+    monkeypatch.setattr(Rollout, "cut", look)
+    trainer = PPOLearner(dataclasses.replace(SMALL, max_turns=10))
+    for _ in range(3):
+        trainer.collect()
+    assert len(seen) > 4 and all(len(given) and (given == 1).all() for given, _ in seen) and any(kind.any() for _, kind in seen)
+
+
+def test_what_was_advised_is_forgotten_with_the_game():
+    env = VecEnv(CONFIG, 2, MapPool(CONFIG, range(2)), lichen_opening, actions=ACTIONS, columns=ADVICE)
+    advice = advice_for(policy(), ACTIONS, CONFIG)
+    assert advice is not None
+    env.reset()
+    advice.write(env.games, env.rules, env.obs, range(4))
+    advice.forget(0)  # nobody was told what is done: the game was cut
+    assert sorted(advice.teachers) == sorted(advice.told) == [2, 3]
+    advice.write(env.games, env.rules, env.obs, range(4))
+    assert sorted(advice.teachers) == sorted(advice.told) == [0, 1, 2, 3]
 
 
 def test_a_resumed_run_is_given_the_same_advice():

@@ -273,6 +273,39 @@ def test_power_is_picked_up_on_own_ground_and_only_there() -> None:
     assert [PICKUP, 0, POWER, 0] not in legal_actions(mask_of(rows, (9, 20))), "its battery is full"
 
 
+@pytest.mark.parametrize(
+    ("turn", "power", "stock", "queue", "offered"),
+    [
+        (10, 149, 100, False, False),  # by day it is full in any case
+        (10, 148, 100, False, True),
+        (40, 149, 100, False, True),
+        (40, 150, 100, False, False),
+        (40, 100, 1, False, False),  # the order costs what there is
+        (40, 100, 2, False, True),
+        (40, 100, 0, False, False),
+        (40, 100, 1, True, True),  # it is ordered already
+    ],
+)
+def test_a_pickup_brings_more_than_waiting(turn: int, power: int, stock: int, queue: bool, offered: bool) -> None:
+    rows = scene((0, "light", (11, 10), {"power": power}))
+    game = rows.pair.game
+    game["real_step"] = turn
+    game["factory_power"] = stock
+    if queue:
+        robot = game["robot_at"][11 * SIZE + 10]
+        game["queue"][robot, 0, :3] = PICKUP - 1, 0, POWER
+        game["queue_len"][robot] = 1
+    assert ([PICKUP, 0, POWER, 0] in legal_actions(mask_of(rows, (11, 10)))) == offered
+
+
+def test_watering_is_offered_where_something_grows() -> None:
+    """All twelve tiles around the walls are stony; a robot might clear one, or might not."""
+    around = [(10 + a, 10 + b) for a, b in [*((s, d) for s in (-1, 0, 1) for d in (-2, 2)), *((d, s) for s in (-1, 0, 1) for d in (-2, 2))]]
+    for free, offered in (((), False), ((around[5],), True)):
+        rows = scene((0, "heavy", around[0], {}), rubble={cell: 0 if cell in free else 10 for cell in around})
+        assert play_with_water(rows, 50)[0] == offered
+
+
 def test_moves_stop_at_edges_friends_foreign_walls_and_centres() -> None:
     rows = scene(
         (0, "light", (0, 0), {}),

@@ -24,7 +24,7 @@ import tyro
 from torch import Tensor
 
 from agent.batch import Batch, plane_block
-from agent.plain import from_dict, to_dict
+from agent.plain import differences, from_dict, to_dict
 from agent.policy import Policy, PolicyConfig, policy_sizes
 from agent.stored import Agent
 from arena.evaluate import EVALUATION_SEEDS, evaluate
@@ -87,7 +87,7 @@ class ImitateConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
 
     def __post_init__(self) -> None:
-        check_range(self, 0, None, "games", "rounds")
+        check_range(self, 0, None, "games", "rounds", "seed")
         check_range(self, 1, None, "round_games", "epochs", "batch", "jobs", "threads")
         check_range(self, 0, 1000, "eval_maps")
         if self.lessons.grid != policy_sizes(self.lessons.actions, self.policy, self.lessons.map_size)["plane_size"]:
@@ -331,6 +331,9 @@ def passes_in_all(config: ImitateConfig, extra: int) -> int:
     return total
 
 
+OWN = ("lessons", "students")  # what there may be of a run that has not begun: lessons from replays come first
+
+
 def imitate(
     config: ImitateConfig,
     run_dir: Path,
@@ -345,13 +348,13 @@ def imitate(
     """
     imitator = Imitator(config)
     if resume:
-        stored = checkpoint.load(run_dir, which="latest", check=config_of)
+        stored = checkpoint.load_to_resume(run_dir, config_of)
         if stored.trainer_state is None:
             raise checkpoint.CheckpointError(f"{stored.folder} has no trainer.pt; imitation cannot go on from it.")
         imitator.policy.load_state_dict(stored.policy_state)
         imitator.load_state(stored.trainer_state)
     else:
-        check_new(run_dir)
+        check_new(run_dir, OWN)
     work = partial(make, config.lessons, teacher, opponent)
     total = passes_in_all(config, len(extra))
     clock = Clock()
@@ -417,13 +420,12 @@ def config_of(stored: dict[str, Any]) -> ImitateConfig:
 
 def run_to_resume(run_dir: Path) -> ImitateConfig:
     """The config of the run in this folder. Raises `CheckpointError` if it holds none."""
-    return config_of(checkpoint.load(run_dir, which="latest", check=config_of).config)
+    return config_of(checkpoint.load_to_resume(run_dir, config_of).config)
 
 
 def check_resumable(stored: ImitateConfig, wanted: ImitateConfig) -> None:
     """Raises `ValueError` if more was changed than a resumed run can take."""
-    before, after = to_dict(stored), to_dict(wanted)
-    changed = [name for name in before if before[name] != after[name] and name not in CHANGEABLE]
+    changed = [name for name in differences(stored, wanted) if name not in CHANGEABLE]
     if changed:
         raise ValueError(f"A resumed run keeps its {', '.join(changed)}; what may change is {', '.join(CHANGEABLE)}.")
 

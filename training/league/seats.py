@@ -86,7 +86,7 @@ class Seats:
         told = [(result, self.learning_players(result.game)) for result in finished]
         for result, players in told:
             uid = int(self.opponent[result.game])
-            if uid != SELF and (result.done or result.turns >= self.env.max_turns):  # not one cut short for staggering
+            if uid != SELF and result.whole:
                 self.played.append(Played(uid, score(result, players[0])))
             if self.league is not None and result.game in self.league_games:
                 self.draw(result.game)

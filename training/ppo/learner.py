@@ -44,6 +44,8 @@ from wrappers.vec_env import GameResult
 class PPOLearner:
     """M-PPO: `step_iteration` advances it by one rollout. A `training.learner.Learner`."""
 
+    options = "ppo"
+
     def __init__(self, config: TrainConfig, clock: Clock | None = None) -> None:
         self.config = config
         self.clock = clock or Clock()
@@ -130,7 +132,7 @@ class PPOLearner:
             result = self.env.step(chosen, seats.override)
             rollout.outcome(result.reward[seats.kept], result.done, result.truncated)
             if (result.truncated & ~result.done).any():
-                seen = seats.learners(self.obs)
+                seen = self.look(result.truncated)
                 rollout.cut(seen, self.forward(self.transfer(policy.batch(seen))).value)
             with self.clock("restart"):
                 finished += seats.ended(result.finished)
@@ -145,11 +147,12 @@ class PPOLearner:
         rollout.finish()
         return finished
 
-    def look(self) -> Observation:
-        """The rows that the policy plays, with the advice that it wants."""
+    def look(self, games: np.ndarray | None = None) -> Observation:
+        """The rows that the policy plays, with the advice that it wants: in all games, or in those of `games [N]` (bool)."""
         if self.advice is not None:
+            sides = [side for side in self.seats.policy_sides() if games is None or games[side // 2]]
             with self.clock("advice"):
-                self.advice.write(self.env.games, self.env.rules, self.obs, self.seats.policy_sides())
+                self.advice.write(self.env.games, self.env.rules, self.obs, sides)
         return self.seats.learners(self.obs)
 
     def learn(self) -> dict[str, float]:
@@ -241,6 +244,7 @@ class PPOLearner:
             ppo.clip_value_loss,
             ppo.vf_coef,
             ppo.ent_coef,
+            collect_part(distribution.chooses().float(), part, switches.log_prob) > 0,
         )
         if self.guide is not None:
             pull, more = self.guide(batch, distribution, action, self.env_steps / self.config.env_steps)

@@ -22,8 +22,12 @@ def ppo_loss(
     clip_value_loss: bool,
     vf_coef: float,
     ent_coef: float,
+    chooses: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Loss of a minibatch of K active pairs, all tensors `[K]`; and its metrics as detached scalars.
+
+    Entropy, KL and clip fraction among the metrics are means over the pairs that had a choice, `chooses` (bool;
+    default: all): the others cannot move.
 
     `loss = policy_loss - ent_coef * entropy + vf_coef * value_loss`. Raises `ValueError` for unequal shapes or K = 0.
     """
@@ -35,6 +39,7 @@ def ppo_loss(
         old_value=old_value,
         returns=returns,
         entropy=entropy,
+        chooses=(chooses := torch.ones_like(entropy) if chooses is None else chooses),
     )
     if count == 0:
         raise ValueError("The minibatch has no active group; a loss needs at least one.")
@@ -42,16 +47,16 @@ def ppo_loss(
     ratio = log_ratio.exp()
     policy = policy_loss(ratio, advantage, clip_coef)
     value = value_loss(new_value, old_value, returns, clip_coef if clip_value_loss else None)
-    entropy_mean = entropy.mean()
-    loss = policy - ent_coef * entropy_mean + vf_coef * value
+    loss = policy - ent_coef * entropy.mean() + vf_coef * value
     with torch.no_grad():
+        share = chooses / chooses.sum().clamp(min=1)  # of each pair in a mean over those that choose
         metrics = {
             "losses/policy_loss": policy.detach(),
             "losses/value_loss": value.detach(),
-            "losses/entropy": entropy_mean.detach(),
-            "losses/old_approx_kl": -log_ratio.mean(),
-            "losses/approx_kl": (torch.expm1(log_ratio) - log_ratio).mean(),  # k3 (Schulman): unbiased, never negative
-            "losses/clipfrac": ((ratio - 1.0).abs() > clip_coef).float().mean(),
+            "losses/entropy": (entropy * share).sum(),
+            "losses/old_approx_kl": -(log_ratio * share).sum(),
+            "losses/approx_kl": ((torch.expm1(log_ratio) - log_ratio) * share).sum(),  # k3 (Schulman): unbiased, never negative
+            "losses/clipfrac": (((ratio - 1.0).abs() > clip_coef) * share).sum(),
         }
     return loss, metrics
 

@@ -18,6 +18,7 @@ import json
 import os
 import pickle
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +82,16 @@ def save(
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f"{_TEMPORARY}{folder.name}-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    for name, data in contents.items():
-        _write(temporary / name, data)
-    _flush_folder(temporary)
-    os.rename(temporary, folder)
-    _flush_folder(folder.parent)
+    try:
+        temporary.mkdir()
+        for name, data in contents.items():
+            _write(temporary / name, data)
+        _flush_folder(temporary)
+        os.rename(temporary, folder)
+        _flush_folder(folder.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)  # a full disk is not to get fuller
+        raise CheckpointError(f"Checkpoint {folder} cannot be written: {error.strerror or error}.") from error
     return folder
 
 
@@ -100,9 +105,10 @@ def save_to_run(
     keep: int = 2,
 ) -> Path:
     """Write a checkpoint of this step into a run folder, point `latest` (and `best`) to it, and delete all others but the
-    newest `keep` and those pointed to. A run folder has one writer."""
+    one before it by number (`keep` in all) and those pointed to. A run folder has one writer. Raises `CheckpointError`."""
     run = Path(run)
     run.mkdir(parents=True, exist_ok=True)
+    _sweep(run)  # what a kill left of the last one takes room
     name, again = f"step-{step:09d}", 0
     while (run / name).exists():  # a resumed run comes by again: its old folder may be the one that is pointed to
         again += 1
@@ -148,6 +154,23 @@ def load(
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, SyntaxError, EOFError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"{folder / TRAINER} cannot be read: {type(error).__name__}: {error}.") from error
     return Checkpoint(folder, header["step"], config, policy_state, trainer_state)
+
+
+def load_to_resume(path: Path | str, check: Callable[[dict[str, Any]], Any]) -> Checkpoint:
+    """The latest checkpoint of a run, or, with a warning, the newest whole one where that is damaged; `path` and `check` as of `load`."""
+    try:
+        return load(path, which="latest", check=check)
+    except CheckpointError as error:
+        run = Path(path).parent if Path(path).name in POINTERS else Path(path)
+        for folder in reversed(steps_of(run) if run.is_dir() else []):
+            try:
+                earlier = load(folder, check=check)
+            except CheckpointError:
+                continue
+            if earlier.trainer_state is not None:
+                warnings.warn(f"{error} The run goes on from the whole checkpoint before it, {folder}.", stacklevel=2)
+                return earlier
+        raise
 
 
 def pack(value: Any) -> Any:
@@ -233,17 +256,26 @@ def _flush_folder(folder: Path) -> None:
 
 def _point(run: Path, pointer: str, name: str) -> None:
     temporary = run / f"{_TEMPORARY}{pointer}"
-    _write(temporary, f"{name}\n".encode())
-    os.replace(temporary, run / pointer)
-    _flush_folder(run)
+    try:
+        _write(temporary, f"{name}\n".encode())
+        os.replace(temporary, run / pointer)
+        _flush_folder(run)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{run / pointer} cannot be written: {error.strerror or error}.") from error
 
 
 def _prune(run: Path, keep: int) -> None:
     pointed = {follow(run / name).name for name in POINTERS if (run / name).is_file()}
-    # after a resume from an earlier step the newest by number is not the newest by time
-    by_time = sorted(steps_of(run), key=lambda path: path.stat().st_mtime_ns)
-    for path in by_time[: max(len(by_time) - keep, 0)]:
-        if path.name not in pointed:
+    # by number, since clocks are set back; those behind the latest are of a course that the run did not go on with
+    steps = steps_of(run)
+    last = steps.index(follow(run / "latest")) + 1
+    for path in steps:
+        if path not in steps[max(last - keep, 0) : last] and path.name not in pointed:
             os.rename(path, path.with_name(f"{_TEMPORARY}old-{path.name}"))  # never a half-deleted folder under its own name
+    _sweep(run)
+
+
+def _sweep(run: Path) -> None:
     for path in run.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsFloat
@@ -19,19 +18,29 @@ from typing import Any, SupportsFloat
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from submission.files import write_whole
 from wrappers.vec_env import GameResult
 
 FILE = "metrics.jsonl"
 
 
-def check_new(run_dir: Path | str) -> None:
-    """Raises `ValueError` if the run folder is a file, or holds a run already."""
+def check_new(run_dir: Path | str, own: Collection[str] = ()) -> None:
+    """Raises `ValueError` if the run folder is a file or holds a run, or anything else but hidden files and those named in `own`."""
     run_dir = Path(run_dir)
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"{run_dir} is a file; a run needs a folder.")
     for found in [run_dir / FILE, run_dir / "latest", run_dir / "best", *sorted(run_dir.glob("step-*"))]:
         if found.exists():
             raise ValueError(f"{found} exists; resume the run, or choose another run folder.")
+    for found in sorted(run_dir.glob("*")):
+        if not found.name.startswith(".") and found.name not in own:
+            raise ValueError(f"{found} is in the way: a run wants a folder of its own, so choose a new or an empty one.")
+
+
+def files_of_run(run_dir: Path) -> list[Path]:
+    """What of a folder a training run writes."""
+    patterns = (FILE, "latest", "best", "step-*", "alarms.jsonl", "events.out.tfevents.*", ".lock", ".tmp-*")
+    return sorted(path for pattern in patterns for path in run_dir.glob(pattern))
 
 
 class MetricsWriter:
@@ -49,7 +58,7 @@ class MetricsWriter:
             _truncate(self.path, resume_step)
         elif self.path.exists():
             raise ValueError(f"{self.path} exists; resume the run, or choose another run folder.")
-        self._file = open(self.path, "a", encoding="utf-8")
+        self._file = open(self.path, "ab", buffering=0)
         purge = None if resume_step is None else resume_step + 1
         self._board = SummaryWriter(str(run_dir), purge_step=purge, flush_secs=10)
 
@@ -60,8 +69,12 @@ class MetricsWriter:
             if reserved in values:
                 raise ValueError(f"A metric is called {reserved!r}, which names the line's own {reserved}.")
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._file.write(json.dumps({"step": int(step), "time": round(time.time(), 3), **finite}, allow_nan=False) + "\n")
-        self._file.flush()
+        line = json.dumps({"step": int(step), "time": round(time.time(), 3), **finite}, allow_nan=False).encode() + b"\n"
+        try:
+            while line:  # a full disk takes a part
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise ValueError(f"{self.path} cannot be written: {error.strerror or error}.") from error
         for name, value in values.items():
             self._board.add_scalar(name, value, int(step))
 
@@ -77,7 +90,8 @@ class MetricsWriter:
 
 
 def summarize(finished: list[tuple[GameResult, tuple[int, ...]]]) -> dict[str, float]:
-    """Charts of the games that ended in a rollout, of the players that the policy was; empty if none did."""
+    """Charts of the whole games that ended in a rollout, of the players that the policy was; empty if none did."""
+    finished = [(result, players) for result, players in finished if result.whole]
     if not finished:
         return {}
 
@@ -109,9 +123,4 @@ def _truncate(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read_metrics(path) if line["step"] <= step]
-    temporary = path.with_name(f".tmp-{path.name}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, allow_nan=False) + "\n" for line in kept)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_whole(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))

@@ -5,6 +5,7 @@ On a terminal a live panel; elsewhere (a log file, a pipe) one plain line every 
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -76,6 +77,14 @@ class _Section:
         self._clock._open.pop()
 
 
+class Listener(Console):
+    """A console that falls silent when nobody reads it any more (`train ... | head`); what it tells of goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 class Progress:
     """The view of a run of `total_steps` environment steps, the first `start_step` of them done before (resume).
 
@@ -94,7 +103,7 @@ class Progress:
         shown: Mapping[str, tuple[str, str]] = SHOWN,
     ) -> None:
         self.total_steps, self.clock, self.title, self.every, self.shown = total_steps, clock, title, every, shown
-        self.console = console or Console()
+        self.console = console or Listener()
         self.step = self._printed_step = start_step
         self.latest: dict[str, float] = {}
         now = time.perf_counter()

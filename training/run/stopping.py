@@ -30,5 +30,7 @@ class StopRequest:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
+            if number == signal.SIGINT and callable(before := self._old[signal.SIGINT]):
+                before(number, frame)
             raise KeyboardInterrupt
         self.requested = True

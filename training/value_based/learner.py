@@ -62,6 +62,8 @@ def action_shortfall(distribution: Distribution, action: Tensor) -> Tensor:
 class ValueLearner:
     """Q-learning: `step_iteration` plays one piece and learns from a few. A `training.learner.Learner`."""
 
+    options = "q"
+
     def __init__(self, config: TrainConfig, clock: Clock | None = None) -> None:
         self.config, self.q = config, config.q
         self.clock = clock or Clock()
