@@ -113,8 +113,8 @@ def test_crafted_trainer_states_are_refused_and_call_nothing(state: Any, tmp_pat
     torch.save({"rng": state}, folder / "trainer.pt")
     header = json.loads((folder / "config.json").read_text())
     data = (folder / "trainer.pt").read_bytes()
-    header["files"]["trainer.pt"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (folder / "config.json").write_text(json.dumps(header))
+    facts = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    without_digest(folder, files={**header["files"], "trainer.pt": facts})
     with pytest.raises(CheckpointError, match="trainer.pt cannot be read|has a generator"):
         load(folder)
     assert capfd.readouterr() == ("", "")
@@ -199,6 +199,14 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def without_digest(folder: Path, **changes: Any) -> None:
+    """A header as older versions, or others, write it."""
+    path = folder / "config.json"
+    header = {**json.loads(path.read_text()), **changes}
+    del header["digest"]
+    path.write_text(json.dumps(header))
+
+
 DAMAGE = {
     "policy gone": (lambda f: (f / "policy.safetensors").unlink(), "lacks policy.safetensors"),
     "policy cut": (lambda f: (f / "policy.safetensors").write_bytes((f / "policy.safetensors").read_bytes()[:-3]), "cut short"),
@@ -207,18 +215,47 @@ DAMAGE = {
     "trainer gone": (lambda f: (f / "trainer.pt").unlink(), "lacks trainer.pt"),
     "trainer cut": (lambda f: (f / "trainer.pt").write_bytes((f / "trainer.pt").read_bytes()[:100]), "cut short"),
     "trainer changed": (lambda f: flip(f / "trainer.pt"), "has changed since"),
+    "config changed": (lambda f: edit(f / "config.json", step=1), "has changed since"),
+    "config nested": (lambda f: (f / "config.json").write_text("[" * 100_000), "is not JSON"),
+    "config a long number": (lambda f: (f / "config.json").write_text("1" * 5000), "is not JSON"),
     "config gone": (lambda f: (f / "config.json").unlink(), "no config.json"),
     "config cut": (lambda f: (f / "config.json").write_text((f / "config.json").read_text()[:-5]), "is not JSON"),
     "config binary": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "is not JSON"),
     "config a list": (lambda f: (f / "config.json").write_text("[]"), "format None"),
     "another version": (lambda f: edit(f / "config.json", format=2), "has format 2; this version reads format 1"),
     "unknown key": (lambda f: edit(f / "config.json", gamma=1), r"unknown or missing keys \(gamma\)"),
-    "no policy named": (lambda f: edit(f / "config.json", files={}), "files must name policy.safetensors"),
+    "step a word": (lambda f: without_digest(f, step="x"), "has the step 'x'"),
+    "no policy named": (lambda f: without_digest(f, files={}), "files must name policy.safetensors"),
     "unknown file": (
-        lambda f: edit(f / "config.json", files={**json.loads((f / "config.json").read_text())["files"], "../x": {}}),
+        lambda f: without_digest(f, files={**json.loads((f / "config.json").read_text())["files"], "../x": {}}),
         "unknown files ../x",
     ),
 }
+
+
+def test_every_flipped_bit_of_the_config_is_told(tmp_path: Path) -> None:
+    """Or changes nothing, as that of a space or of the E of a number does not."""
+    folder = save(tmp_path / "one", CONFIG, net().state_dict(), step=7)
+    path, whole = folder / "config.json", load(folder)
+    content = path.read_bytes()
+    refused = 0
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found = load(folder)
+            assert (found.step, found.config) == (whole.step, whole.config)
+        except CheckpointError:
+            refused += 1
+    assert refused > 0.9 * 8 * len(content.replace(b" ", b""))
+
+
+def test_a_checkpoint_without_a_digest_is_an_older_one(tmp_path: Path) -> None:
+    folder = save(tmp_path / "one", {"numbers": {1: (2, 3)}}, net().state_dict())
+    assert load(folder).config == {"numbers": {"1": [2, 3]}}
+    without_digest(folder)
+    assert load(folder).config == {"numbers": {"1": [2, 3]}}
 
 
 @pytest.mark.parametrize("damage", list(DAMAGE))
