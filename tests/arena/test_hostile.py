@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import socket
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -15,14 +17,18 @@ from typing import Any
 import pytest
 
 import arena.process
+import arena.sandbox
 from arena.match import MatchResult, play_match
 from arena.process import Report, printable, read_report, signal_name
 from arena.replay_page import write_page
 from arena.replay_page.recording import read_recording
+from commands.rate import run as rate
 from commands.show import print_match
+from submission.package import package
 from submission.thoughts import read_thoughts
 from tests.processes import living
 
+ROOT = Path(__file__).parents[2]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 # bids, places nothing; does something odd at step 2
@@ -49,7 +55,7 @@ for line in sys.stdin:
 
 
 def bot(folder: Path, fault: str = "pass", at: int = 2) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     path = folder / "bot.py"
     path.write_text(BOT.format(fault=fault, at=at))
     return path
@@ -191,6 +197,78 @@ def test_agents_are_told_no_secrets(name: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv(name, "secret")
     result = against(tmp_path, f"sys.exit('%s %s' % (os.environ.get('{name}'), 'PATH' in os.environ))")
     assert result.left.error == "crashed (exit code 1): None True"
+
+
+def sandbox_refusal() -> str | None:
+    """Why no sandbox can be made here."""
+    try:
+        arena.sandbox.check()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+SANDBOXED = pytest.mark.skipif(sandbox_refusal() is not None, reason=str(sandbox_refusal()))
+REACHES = {
+    "a file of the user's": ("open('{secret}').read()", FileNotFoundError),
+    "the network": ("__import__('socket').create_connection(('127.0.0.1', {port}))", ConnectionRefusedError),
+    "its own folder": ("open('left', 'w')", OSError),
+    "a file of the user's, to write": ("open('{secret}', 'r+')", FileNotFoundError),
+    "other processes": ("os.kill({pid}, 0)", ProcessLookupError),
+}
+
+
+@SANDBOXED
+@pytest.mark.parametrize("what", REACHES)
+def test_a_sandboxed_agent_reaches_nothing_of_the_user(what: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    reach, refused = REACHES[what]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reach = reach.format(secret=tmp_path / "secret", port=server.getsockname()[1], pid=os.getpid())
+        fault = f"""
+        try:
+            {reach}
+        except {refused.__name__} as error:
+            sys.exit('refused')
+        sys.exit('reached')"""
+        free = against(tmp_path / "free", fault)
+        caught = against(tmp_path / "caught", fault, sandbox=True)
+    assert caught.left.error == "crashed (exit code 1): refused"
+    assert free.left.error == "crashed (exit code 1): reached" or what == "other processes"
+
+
+@SANDBOXED
+def test_an_honest_agent_plays_in_a_sandbox(tmp_path: Path) -> None:
+    """A packed checkpoint, which brings torch, and tells what it thinks."""
+    package("shipped", tmp_path / "a.tar.gz")
+    path = tmp_path / "r.json"
+    result = play_match(tmp_path / "a.tar.gz", "idle", seed=1, map_size=16, sandbox=True, replay=path, record_thoughts=True)
+    assert (result.winner, result.reason) == ("left", "right lost all factories.")
+    assert json.loads(path.read_text())["thoughts"]["player_0"]
+
+
+@SANDBOXED
+def test_a_rating_plays_in_a_sandbox(tmp_path: Path) -> None:
+    path = bot(tmp_path / "a", f"sys.exit('reached' if os.path.exists({str(tmp_path / 'r')!r}) else 'refused')")
+    rate(["idle", str(path), "--games", "2", "--jobs", "1", "--map-size", "12", "--sandbox", "--results", str(tmp_path / "r" / "r.jsonl")])
+    games = [json.loads(line) for line in (tmp_path / "r" / "r.jsonl").read_text().splitlines()]
+    assert len(games) == 2 and all("refused" in game["reason"] for game in games)
+
+
+def test_a_sandbox_that_cannot_be_made_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arena.sandbox.check.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="--sandbox needs bubblewrap .* not installed"):
+        against(tmp_path, "pass", sandbox=True)
+
+
+@SANDBOXED
+def test_a_sandbox_that_is_not_permitted_is_a_sentence(tmp_path: Path) -> None:
+    """In a place without user namespaces, which is made by bubblewrap as well."""
+    code = "import arena.sandbox; arena.sandbox.check()"
+    place = ["bwrap", "--unshare-user", "--disable-userns", "--bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    run = subprocess.run([*place, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "ValueError: --sandbox cannot be used here: bubblewrap crashed (exit code 1): bwrap: " in run.stderr
 
 
 def test_an_error_of_syntax_says_where(tmp_path: Path) -> None:
