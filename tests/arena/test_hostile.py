@@ -162,13 +162,30 @@ WORDS = {
 @pytest.mark.parametrize("what", WORDS)
 def test_what_an_agent_says_is_shown_as_harmless_text(what: str, tmp_path: Path) -> None:
     result = against(tmp_path, WORDS[what].replace("\x1b", "\\x1b").replace("\x07", "\\x07"), at=0 if "spawn" not in what else 2)
+    text = printed(result) + json.dumps(result.as_dict())
+    text.encode()
+    assert "\x1b" not in text and result.left.error and len(result.left.error) <= 410
+    assert "[/foo]" in result.reason or "markup" not in what
+
+
+def test_names_are_shown_as_harmless_text(tmp_path: Path) -> None:
+    text = printed(against(tmp_path, "sys.exit(1)"), ("[/left]", "ri\x1bght"))
+    assert "\x1b" not in text and "[/left]" in text and "ri ght" in text
+
+
+def test_a_table_says_what_it_counts_and_calls_no_loss_an_error(tmp_path: Path) -> None:
+    result = against(tmp_path, "pass")
+    text = " ".join(printed(result).split())
+    assert result.left.error == "lost all factories" and "error" not in text and "lost because it" in text
+    assert f"a draw; {result.turns} turns were played" in text and "after the opening" in text and "--logs" not in text
+
+
+def printed(result: MatchResult, names: tuple[str, str] | None = None) -> str:
+    """What the command line shows of a match."""
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
-        print_match(result, ("[/left]", "ri\x1bght"))
-    text = shown.getvalue() + json.dumps(result.as_dict())
-    text.encode()
-    assert "\x1b" not in text and result.left.error and len(result.left.error) <= 410 and "[/left]" in shown.getvalue()
-    assert "[/foo]" in result.reason or "markup" not in what
+        print_match(result, names or ("left", "right"))
+    return shown.getvalue()
 
 
 def test_printable_text_is_left_alone() -> None:
