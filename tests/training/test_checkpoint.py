@@ -295,6 +295,59 @@ def test_other_refusals(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob(".tmp-*"))
 
 
+def recorded(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[tuple[str, Any]]:
+    """What is called of `os` from now on, which is done all the same: (name, which file: its inode, or the arguments' last names)."""
+    calls: list[tuple[str, Any]] = []
+
+    def wrapped(name: str, call: Any) -> Any:
+        def record(*arguments: Any) -> Any:
+            first = arguments[0]
+            calls.append((name, os.fstat(first).st_ino if isinstance(first, int) else tuple(Path(path).name for path in arguments)))
+            return call(*arguments)
+
+        return record
+
+    for name in names:
+        monkeypatch.setattr(os, name, wrapped(name, getattr(os, name)))
+    return calls
+
+
+def test_all_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and their folder before the rename, the folder above after it; a pointer's file before it is put in place."""
+    calls = recorded(monkeypatch, "fsync", "rename", "replace")
+    folder = save_to_run(tmp_path, 1, CONFIG, net().state_dict(), {"x": 1})
+    flushed = [("fsync", path.stat().st_ino) for path in (*folder.iterdir(), folder, tmp_path)]
+    (renamed,) = [i for i, (name, _) in enumerate(calls) if name == "rename"]
+    (pointed,) = [i for i, (name, _) in enumerate(calls) if name == "replace"]
+    assert set(calls[:renamed]) == set(flushed[:-1]) and len(flushed) == 5
+    assert calls[renamed + 1 : pointed] == [flushed[-1], ("fsync", (tmp_path / "latest").stat().st_ino)]
+    assert calls[pointed:] == [("replace", (".tmp-latest", "latest")), flushed[-1]]
+
+
+def test_the_best_is_pointed_to_before_the_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in between, the run goes on from before this step and comes by again; the other way round the best one would be lost."""
+    calls = recorded(monkeypatch, "replace")
+    save_to_run(tmp_path, 1, {}, {}, best=True)
+    assert [names[1] for _, names in calls] == ["best", "latest"]
+
+
+def test_a_checkpoint_that_is_being_deleted_has_no_name_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (1, 2):
+        save_to_run(tmp_path, step, {}, {"x": torch.zeros(1)})
+
+    def interrupted(path: Path, **_: Any) -> None:
+        (path / "config.json").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **options: interrupted(path) if Path(path).exists() else None)
+    with pytest.raises(KeyboardInterrupt):
+        save_to_run(tmp_path, 3, {}, {"x": torch.zeros(1)})
+    monkeypatch.undo()
+    assert [load(folder).step for folder in sorted(tmp_path.glob("step-*"))] == [2, 3] and len(list(tmp_path.glob(".tmp-*"))) == 1
+    save_to_run(tmp_path, 4, {}, {"x": torch.zeros(1)})
+    assert [load(folder).step for folder in sorted(tmp_path.glob("step-*"))] == [3, 4] and not list(tmp_path.glob(".tmp-*"))
+
+
 # imports once, then for every step it is told forks a process that saves from there on, until somebody kills that
 SAVER = """
 import os, sys, torch
