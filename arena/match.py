@@ -143,6 +143,8 @@ def play_match(
             if progress is not None:
                 progress(match.referee.turns, match.standing())
         if record_thoughts:
+            for bot in match.bots.values():
+                bot.close()  # else it could go on writing while it is read
             thoughts = {player: read_thoughts(folders[player], player) for player in PLAYERS}
     result = match.result(seed, map_size)
     if replay is not None:

@@ -1,4 +1,4 @@
-"""Other people's agents under bubblewrap, where it is installed: they see their own folder, Python and the system, and nothing of the user's.
+"""Other people's agents under bubblewrap, where it is installed: they see their folder, Python and the system, and nothing of the user's.
 
 What is promised inside: no network, nothing to write to but an empty /tmp and the folder for thoughts, no files but those
 of `SYSTEM`, of Python and of the agent's own folder (all read-only), no processes but its own, no capabilities.

@@ -53,11 +53,12 @@ PARTS = {
     "learner": Part(("training/ppo/learner.py",), "tests/training/test_training.py tests/training/test_proof.py"),
     "match": Part(("arena/process.py", "arena/match.py"), "tests/arena/test_match.py tests/arena/test_hostile.py"),
     "guard": Part(("arena/guard.py",), "tests/arena/test_guard.py tests/arena/test_hostile.py"),
-    "players": Part(("arena/players.py", "arena/replay.py"), "tests/submission/test_package.py tests/arena/test_replay_page.py -k 'not plays'"),
+    "players": Part(
+        ("arena/players.py", "arena/replay.py"), "tests/submission/test_package.py tests/arena/test_replay_page.py -k 'not plays'"
+    ),
     "rating": Part(("arena/rating/standings.py", "arena/rating/results.py", "arena/rating/tournament.py"), "tests/arena/test_rate.py"),
 }
-# types of annotations, which nothing reads
-UNREAD = ("ReplaceBinaryOperator_BitOr",)
+UNREAD = "ReplaceBinaryOperator_BitOr"  # nearly all of annotations, which nothing reads
 
 
 @dataclass(frozen=True)
@@ -88,23 +89,24 @@ def try_part(part: Part, sample: int, seed: int) -> tuple[int, list[str]]:
         subprocess.run(shlex.split(command), cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)  # unchanged they pass
         for verb in ("init", "exec"):
             subprocess.run(["cosmic-ray", verb, "mutants.toml", "session.sqlite"], cwd=folder, env=environment, check=True)
-            with closing(sqlite3.connect(folder / "session.sqlite")) as session:
-                if verb == "init":
-                    _thin_out(session, sample, seed)
-                query = "select module_path, start_pos_row, operator_name, test_outcome from work_results natural join mutation_specs"
-                results = session.execute(query).fetchall()
+            if verb == "init":
+                _thin_out(folder / "session.sqlite", sample, seed)
+        with closing(sqlite3.connect(folder / "session.sqlite")) as session:
+            query = "select module_path, start_pos_row, operator_name, test_outcome from work_results natural join mutation_specs"
+            results = session.execute(query).fetchall()
     lives = [f"{path}:{row} {operator.removeprefix('core/')}" for path, row, operator, outcome in results if outcome != "KILLED"]
     return len(results), lives
 
 
-def _thin_out(session: sqlite3.Connection, sample: int, seed: int) -> None:
+def _thin_out(file: Path, sample: int, seed: int) -> None:
     """Leave a sample of the changes, those of annotations not among it."""
-    found = session.execute("select job_id, operator_name, module_path, start_pos_row, start_pos_col from mutation_specs").fetchall()
-    read = sorted((job for job in found if not any(word in job[1] for word in UNREAD)), key=lambda job: job[1:])
-    kept = {job[0] for job in random.Random(seed).sample(read, min(sample, len(read)))}
-    for table in ("mutation_specs", "work_items"):
-        session.executemany(f"delete from {table} where job_id = ?", [(job[0],) for job in found if job[0] not in kept])
-    session.commit()
+    with closing(sqlite3.connect(file)) as session:
+        found = session.execute("select job_id, operator_name, module_path, start_pos_row, start_pos_col from mutation_specs").fetchall()
+        read = sorted((job for job in found if not job[1].removeprefix("core/").startswith(UNREAD)), key=lambda job: job[1:])
+        kept = {job[0] for job in random.Random(seed).sample(read, min(sample, len(read)))}
+        for table in ("mutation_specs", "work_items"):
+            session.executemany(f"delete from {table} where job_id = ?", [(job[0],) for job in found if job[0] not in kept])
+        session.commit()
 
 
 def main(options: Options) -> None:

@@ -31,7 +31,7 @@ class Play:
     logs: Path | None = None
     """Folder for what the two sides write to stderr."""
     sandbox: bool = False
-    """Run agents that are not this repository's under bubblewrap, without network and without your files (Linux; bwrap must be installed)."""
+    """Run agents that are not this repository's under bubblewrap, without network and your files (Linux; bwrap must be installed)."""
     record_thoughts: bool = False
     """Put into the replay what checkpoints think of their robots and factories: values and probabilities of the actions."""
 

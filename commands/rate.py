@@ -38,7 +38,7 @@ class Rate:
     jobs: int | None = None
     """Processes (default: the cores there are)."""
     sandbox: bool = False
-    """Run agents that are not this repository's under bubblewrap, without network and without your files (Linux; bwrap must be installed)."""
+    """Run agents that are not this repository's under bubblewrap, without network and your files (Linux; bwrap must be installed)."""
     confidence: float | None = None
     """Stop early when the order is certain at this level, for instance 0.95 (default: play all games)."""
     results: Path = RUNS / "ratings" / "results.jsonl"

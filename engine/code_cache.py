@@ -74,7 +74,7 @@ class CodeCache(NullCache):
         return self.folder / f"{self.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.code"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _warn(message: str) -> None:
     """Once in a process."""
     warnings.warn(message, RuntimeWarning, stacklevel=2)

@@ -52,6 +52,6 @@ def jit(function: F) -> F:
         return function
     from engine.code_cache import CodeCache
 
-    dispatcher = numba.njit(nogil=True)(function)  # pyright: ignore[reportOptionalMemberAccess]
+    dispatcher: Any = numba.njit(nogil=True)(function)  # pyright: ignore[reportOptionalMemberAccess]
     dispatcher._cache = CodeCache(function, cache_root() / "compiled" / _digest(function.__module__.split(".")[0]))
     return cast(F, dispatcher)

@@ -216,6 +216,73 @@ def test_agents_are_told_no_secrets(name: str, tmp_path: Path, monkeypatch: pyte
     assert result.left.error == "crashed (exit code 1): None True"
 
 
+WRITES = """
+        if os.fork() == 0:
+            with open(os.path.join(os.environ['LUXS2_THOUGHTS'], 'player_0.jsonl'), 'w') as file:
+                while True:
+                    file.write(json.dumps({'step': 1, 'rows': []}) + chr(10))
+        time.sleep(0.1)"""
+THOUGHTS = "path = os.path.join(os.environ['LUXS2_THOUGHTS'], 'player_0.jsonl'); "
+# what it does, and how its match ends
+ODDITIES = {
+    "stops itself": ("os.kill(os.getpid(), signal.SIGSTOP)", "timed out"),
+    "breaks its memory": ("__import__('ctypes').string_at(0)", "was killed by signal 11 (SIGSEGV)"),
+    "aborts": ("os.abort()", "was killed by signal 6 (SIGABRT)"),
+    "becomes another program": ("os.execvp('sleep', ['sleep', '600'])", "timed out"),
+    "leaves a thread behind": ("__import__('threading').Thread(target=time.sleep, args=(600,)).start(); sys.exit(3)", "timed out"),
+    "opens all files there are": ("[os.dup(1) for _ in range(10**7)]", "crashed (exit code 1): OSError"),
+    "removes its folder": ("__import__('shutil').rmtree(os.getcwd()); sys.exit(3)", "crashed (exit code 3)"),
+    "descends for ever": ("f = lambda: f(); f()", "crashed (exit code 1): RecursionError"),
+    "bids no number": ("answer = {'spawn': [float('nan')] * 2, 'water': 1, 'metal': 1}", "sent an invalid action"),
+    "spawns at infinity": ("answer = {'spawn': [float('inf')] * 2, 'water': 1, 'metal': 1}", "sent an invalid action"),
+    "spawns far away": ("answer = {'spawn': [10**300, 0], 'water': 1, 'metal': 1}", "sent an invalid action"),
+    "answers a hundred thousand keys": ("answer = dict.fromkeys(map(str, range(50000)), 1)", "lost all factories"),
+    "thinks for ever": (WRITES, "lost all factories"),
+    "thinks into a pipe": (THOUGHTS + "os.mkfifo(path)", "lost all factories"),
+    "thinks into all zeros": (THOUGHTS + "os.symlink('/dev/zero', path)", "lost all factories"),
+    "thinks into a folder": (THOUGHTS + "os.mkdir(path)", "lost all factories"),
+    "removes the folder of its thoughts": ("os.rmdir(os.environ['LUXS2_THOUGHTS'])", "lost all factories"),
+}
+
+
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_whatever_it_does_is_a_verdict_and_a_replay(oddity: str, tmp_path: Path) -> None:
+    fault, verdict = ODDITIES[oddity]
+    path = tmp_path / "r.json"
+    result = against(tmp_path, fault, at=1, time_per_turn=1.0, overage=0.0, record_thoughts=True, replay=path)
+    assert result.left.error and result.left.error.startswith(verdict), result.left.error
+    assert result.right.error in (None, "lost all factories") and len(result.reason) < 900
+    assert living(tmp_path / "a") == [] and read_recording(path).reason == result.reason
+
+
+@LINUX
+@pytest.mark.slow
+def test_hundreds_of_matches_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 matches against all oddities in turn: as many processes, open files and folders as before, and no more memory."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    faults = [fault for fault, verdict in ODDITIES.values() if verdict != "timed out"]
+
+    def left() -> tuple[int, int, int]:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        return len(children), len(os.listdir("/proc/self/fd")), len(os.listdir(tempfile.gettempdir()))
+
+    def memory() -> int:
+        """KiB."""
+        return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")).split()[1])
+
+    marks = []
+    for number in range(300):
+        folder = tmp_path / str(number)
+        against(folder, faults[number % len(faults)], at=1, record_thoughts=True, replay=tmp_path / "r.json")
+        assert living(folder / "a") == living(folder / "b") == []
+        if number % 50 == 49:
+            marks.append((*left(), memory()))
+    print(*marks, sep="\n")
+    assert {mark[:3] for mark in marks} == {marks[0][:3]}
+    assert marks[-1][3] - marks[0][3] < 16 << 10, marks
+
+
 def sandbox_refusal() -> str | None:
     """Why no sandbox can be made here."""
     try:
