@@ -131,7 +131,8 @@ def test_a_report_cannot_be_forged(tmp_path: Path, guarded: str) -> None:
 STAYING = {
     "kills its guard": "daemon(); os.kill(os.getppid(), 9); time.sleep(1)",
     "stops its guard": "daemon(); os.kill(os.getppid(), 19); sys.exit(1)",
-    "kills everything": "daemon(); os.kill(-1, 15) if os.getppid() == 1 else os.kill(os.getppid(), 9); time.sleep(1)",
+    # in its namespace only: outside of one it would be everything there is
+    "kills everything": "daemon(); os.kill(-1, 15) if os.getppid() == 1 and os.getpid() < 9 else os.kill(os.getppid(), 9); time.sleep(1)",
     "kills its group": "daemon(); os.killpg(0, 9); time.sleep(1)",
 }
 
@@ -195,18 +196,18 @@ def test_printable_text_is_left_alone() -> None:
 DEEP = "\n        for _ in range(3000):\n            os.mkdir('d'); os.chdir('d')"
 
 
-def test_nested_folders_lose_no_result(tmp_path: Path) -> None:
+def test_nested_folders_lose_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent that fills its own unpacked folder, and the one for its thoughts."""
     path = bot(tmp_path / "a", DEEP + f"\n        os.chdir(os.environ['LUXS2_THOUGHTS']){DEEP}")
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
         tar.add(path, "main.py")
-    before = set(os.listdir(tempfile.gettempdir()))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     result = play_match(
         tmp_path / "a.tar.gz", bot(tmp_path / "b"), seed=1, map_size=12, record_thoughts=True, replay=tmp_path / "r.json", time_per_turn=9
     )
     assert result.reason == "left lost all factories and right lost all factories."
-    after = set(os.listdir(tempfile.gettempdir())) - before
-    assert not [name for name in after if name.startswith(("lux-player", "lux-thoughts"))]
+    assert os.listdir(tempfile.gettempdir()) == []
 
 
 @pytest.mark.parametrize("name", ["KAGGLE_KEY", "AWS_SECRET_ACCESS_KEY"])
