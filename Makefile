@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format bench
+.PHONY: help demo test check format mutants bench
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -24,6 +24,9 @@ check: $(VENV)/.installed ## format, lint, types, fast tests
 format: $(VENV)/.installed ## put files into the form that check asks for
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+mutants: $(VENV)/.installed ## what the tests notice: small changes of the code, one after the other (needs cosmic-ray)
+	$(BIN)/python -m benchmarks.mutants
 
 bench: $(VENV)/.installed ## measure the speed of engine, wrappers and training
 	$(BIN)/python main.py bench

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import types
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -13,21 +15,17 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def from_dict(kind: Any, values: dict[str, Any], where: str = "") -> Any:
-    """The inverse of `to_dict`; unknown and missing keys are a `ValueError` that names them."""
-    hints = typing.get_type_hints(kind)
-    names = {f.name for f in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - names)
-    missing = sorted(names - set(values))
-    if unknown or missing:
-        what = [f"unknown: {', '.join(unknown)}"] * bool(unknown) + [f"missing: {', '.join(missing)}"] * bool(missing)
-        raise ValueError(f"The {where or kind.__name__} config has {'; '.join(what)}.")
+def from_dict(kind: Any, values: Any, where: str = "") -> Any:
+    """The inverse of `to_dict`; unknown and missing keys and values of other types are a `ValueError` that names them."""
+    hints = check_values(kind, values, where)
+    missing = [name for name in hints if name not in values]
+    if missing:
+        raise ValueError(f"The {where or kind.__name__} config has missing: {', '.join(sorted(missing))}.")
     made = {}
     for name, value in values.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            value = from_dict(hint, value, f"{where}.{name}" if where else name)
-        elif isinstance(value, list) and tuple in (typing.get_origin(option) for option in (hint, *typing.get_args(hint))):
+        if dataclasses.is_dataclass(hints[name]):
+            value = from_dict(hints[name], value, f"{where}.{name}" if where else name)
+        elif isinstance(value, list):
             value = tuple(value)
         made[name] = value
     return kind(**made)
@@ -41,3 +39,39 @@ def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
             yield from differences(before, after, f"{where}{field.name}.")
         elif before != after:
             yield f"{where}{field.name}"
+
+
+def check_values(kind: Any, values: Any, where: str = "") -> dict[str, Any]:
+    """The types of a config's fields by name, once `values` has no others, and no value of another type. Raises `ValueError`."""
+    if not isinstance(values, dict):
+        raise ValueError(f"The {where or kind.__name__} config is {values!r}, not an object.")
+    known = typing.get_type_hints(kind)
+    hints = {field.name: known[field.name] for field in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"The {where or kind.__name__} config has unknown: {', '.join(unknown)}.")
+    for name, value in values.items():
+        path = f"{where}.{name}" if where else name
+        if dataclasses.is_dataclass(hints[name]):
+            check_values(hints[name], value, path)
+        elif not _fits(value, hints[name]):
+            raise ValueError(f"{path} is {value!r}, not of type {getattr(hints[name], '__name__', hints[name])}.")
+    return hints
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is one of a field of this type; a tuple is a list there, and numbers are finite."""
+    options = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return value in options
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in options)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return False
+        each = options[:1] * len(value) if options[-1] is ... else options
+        return len(each) == len(value) and all(map(_fits, value, each))
+    if hint is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return type(value) is hint

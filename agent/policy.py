@@ -23,7 +23,7 @@ from agent.layers import linear
 from agent.sparse import SparseConfig, sparsify
 from engine.config import check_choice
 from engine.parts import is_part, load_part
-from wrappers.action import ActionConfig
+from wrappers.action import AMOUNT_NAMES, ActionConfig
 from wrappers.advice import ADVICE
 from wrappers.features import FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
 from wrappers.observation import GRID, PLANES, SCALARS
@@ -107,6 +107,17 @@ def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), m
     }
 
 
+def check_sizes(sizes: Any) -> None:
+    """Raises `ValueError` for what `policy_sizes` did not make."""
+    made = policy_sizes(ActionConfig())
+    if not isinstance(sizes, dict) or set(sizes) | {"advice"} != set(made):  # older policies had no advice
+        raise ValueError(f"The policy config's sizes are {sizes!r}, not an object with {', '.join(made)}.")
+    for name, size in sizes.items():
+        flags = isinstance(size, list) and len(size) == len(AMOUNT_NAMES) and all(type(offered) is bool for offered in size)
+        if not (flags if name == "amounts" else type(size) is int and size >= 0):
+            raise ValueError(f"The policy config's sizes.{name} is {size!r}.")
+
+
 class Output(NamedTuple):
     """What the policy says of M rows."""
 
@@ -169,7 +180,13 @@ class Policy(nn.Module):
         return values
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, **options: Any) -> Any:
-        """As of every module; a state that is another policy's is a `ValueError` in a sentence."""
+        """As of every module; a state that is another policy's, or holds numbers that are not finite, is a `ValueError` in a sentence."""
+        for name, own in self.state_dict().items():
+            given = state_dict.get(name, own)
+            if given.dtype != own.dtype:  # torch would convert it without a word
+                raise ValueError(f"The weights {name} are {given.dtype}; expected is {own.dtype}.")
+            if not torch.isfinite(given).all():
+                raise ValueError(f"The weights {name} hold numbers that are not finite.")
         try:
             return super().load_state_dict(state_dict, strict, **options)
         except RuntimeError as error:

@@ -1,6 +1,6 @@
 """Reading checkpoints: which folder is meant, whether it is whole, and the agent in it.
 
-    config.json          {"format", "step", "config", "files": name -> size and SHA-256}
+    config.json          {"format", "step", "config", "files": name -> size and SHA-256, "digest": SHA-256 of the rest}
     policy.safetensors   the policy's parameters and buffers
     trainer.pt           the trainer's state, for resuming (optional)
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from agent.plain import from_dict
+from agent.plain import check_values, from_dict
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIG, POLICY, TRAINER = "config.json", "policy.safetensors", "trainer.pt"
+DIGEST = "digest"
 POINTERS = ("best", "latest")
 SHIPPED = Path(__file__).resolve().parent / "shipped"  # the best agent so far, part of the repository
 WORDS = ("latest", "shipped")  # that mean a checkpoint where no file has that name
@@ -83,16 +84,18 @@ def read_stored(path: Path | str) -> Stored:
 
 def build_agent(stored: Stored) -> Agent:
     """The agent, ready to play. Raises `CheckpointError` for a checkpoint of another version."""
-    from agent.policy import Policy
+    from agent.policy import Policy, PolicyConfig, check_sizes
     from wrappers.action import ActionConfig
 
     try:
         actions = from_dict(ActionConfig, stored.config["actions"], "actions")
+        config = dict(stored.config["policy"])
+        check_sizes(config.pop("sizes", None))
+        check_values(PolicyConfig, config, "policy")
         policy = Policy.from_config(stored.config["policy"])
         policy.load_state_dict(stored.policy_state)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        what = f"its config has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise CheckpointError(f"Checkpoint {stored.folder} does not fit this version: {what}") from error
+    except (TypeError, ValueError, LookupError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"Checkpoint {stored.folder} does not fit this version: {' '.join(str(error).split())}") from error
     policy.eval()
     return Agent(policy, actions)
 
@@ -100,10 +103,22 @@ def build_agent(stored: Stored) -> Agent:
 def copy_for_play(source: Path, folder: Path) -> None:
     """Copy a checkpoint folder without its trainer's state, so that what happens to the source changes nothing."""
     header = read_header(source)
-    header["files"] = {POLICY: header["files"][POLICY]}
+    files = {POLICY: header["files"][POLICY]}
     folder.mkdir(parents=True)
-    (folder / POLICY).write_bytes(read_whole(source, POLICY, header["files"][POLICY]))
-    (folder / CONFIG).write_text(json.dumps(header), encoding="utf-8")
+    (folder / POLICY).write_bytes(read_whole(source, POLICY, files[POLICY]))
+    (folder / CONFIG).write_text(header_text(header["step"], header["config"], files), encoding="utf-8")
+
+
+def header_text(step: int, config: dict[str, Any], files: dict[str, Any]) -> str:
+    """The contents of config.json. Raises `TypeError` and `ValueError` for what is no JSON."""
+    header = {"format": FORMAT, "step": step, "config": config, "files": files}
+    return json.dumps({**header, DIGEST: _digest(header)}, indent=2, allow_nan=False)
+
+
+def _digest(header: dict[str, Any]) -> str:
+    """Of the values, not of how they are laid out."""
+    plain = json.loads(json.dumps(header))  # keys and tuples as they are once read
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def resolve(path: Path | str, which: Literal["best", "latest"] = "best", runs: Path | str = "runs") -> Path:
@@ -153,15 +168,20 @@ def read_header(folder: Path) -> dict[str, Any]:
         header = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"Checkpoint {folder} has no {CONFIG}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON: {error}.") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         version = header.get("format") if isinstance(header, dict) else None
         raise CheckpointError(f"{path} has format {version!r}; this version reads format {FORMAT}.")
     expected = {"format", "step", "config", "files"}
+    digest = header.pop(DIGEST, None)  # older checkpoints have none
     if set(header) != expected:
         odd = ", ".join(sorted(set(header) ^ expected))
         raise CheckpointError(f"{path} has unknown or missing keys ({odd}); expected are {', '.join(sorted(expected))}.")
+    if digest is not None and digest != _digest(header):
+        raise CheckpointError(f"{path} has changed since it was written.")
+    if type(header["step"]) is not int or header["step"] < 0:
+        raise CheckpointError(f"{path} has the step {header['step']!r}; expected is a number from 0 on.")
     if not isinstance(header["config"], dict) or not isinstance(header["files"], dict) or POLICY not in header["files"]:
         raise CheckpointError(f"{path} does not describe a checkpoint: config and files must be objects and files must name {POLICY}.")
     unknown = set(header["files"]) - {POLICY, TRAINER}

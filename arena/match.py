@@ -24,6 +24,8 @@ from agent.scripted.protocol import plain
 from arena.players import Player, open_player
 from arena.process import BotProcess, Failure, exchange, printable
 from arena.replay import write_replay
+from arena.sandbox import check as check_sandbox
+from arena.sandbox import wrapped
 from arena.scratch import Scratch
 from submission.thoughts import VARIABLE, read_thoughts
 
@@ -92,6 +94,7 @@ def play_match(
     progress: Callable[[int, dict[str, SideResult]], None] | None = None,
     record_thoughts: bool = False,
     memory_limit: float | None = MEMORY_LIMIT,
+    sandbox: bool = False,
 ) -> MatchResult:
     """Play one match and say who won.
 
@@ -105,8 +108,9 @@ def play_match(
         progress: called after every turn with the turn and both sides so far.
         record_thoughts: put what checkpoints think of their entities into the replay (`submission.thoughts`).
         memory_limit: the most MiB that a side, with all that it starts, may have in memory.
+        sandbox: run programs that are none of ours in one (`arena.sandbox`).
 
-    Raises `ValueError` for a player, map size, seed or path that cannot be used, before anything is started.
+    Raises `ValueError` for a player, map size, seed or path that cannot be used, or without a sandbox, before anything is started.
     """
     settings = env_settings(map_size)
     if not 0 <= seed < 2**32:
@@ -119,6 +123,8 @@ def play_match(
             raise ValueError(f"The replay {replay} is a folder; name a file.")
     if record_thoughts and replay is None:
         raise ValueError("Thoughts are recorded in a replay, and none is to be written; name its file.")
+    if sandbox:
+        check_sandbox()
     started = time.perf_counter()
     thoughts: dict[str, list[Any]] | None = None
     with ExitStack() as stack:
@@ -126,7 +132,7 @@ def play_match(
         folders = {player: str(stack.enter_context(Scratch("thoughts"))) for player in PLAYERS} if record_thoughts else {}
         players = []
         for player in (left, right):
-            opened = open_player(player)
+            opened = open_player(player, sandbox)
             if opened is not player:
                 stack.callback(opened.close)
             players.append(opened)
@@ -137,6 +143,8 @@ def play_match(
             if progress is not None:
                 progress(match.referee.turns, match.standing())
         if record_thoughts:
+            for bot in match.bots.values():
+                bot.close()  # else it could go on writing while it is read
             thoughts = {player: read_thoughts(folders[player], player) for player in PLAYERS}
     result = match.result(seed, map_size)
     if replay is not None:
@@ -279,9 +287,10 @@ class Match:
         """Start both processes; `stack` ends them. Each is told its folder for `thoughts`, if there is one."""
         for side, name, player in zip(SIDES, PLAYERS, players):
             log = log_dir / f"{side}.log" if log_dir is not None else None
-            environment = {VARIABLE: thoughts[name]} if thoughts else None
+            environment = {VARIABLE: thoughts[name]} if thoughts else {}
+            command = wrapped(player.command, player.folder, environment.values()) if player.sandboxed else player.command
             try:
-                bot = BotProcess(player.command, player.folder, log, time_per_turn, overage, environment, memory_limit)
+                bot = BotProcess(command, player.folder, log, time_per_turn, overage, environment, memory_limit)
             except Failure as failure:
                 self.failures[name] = failure
                 continue

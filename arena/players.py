@@ -34,6 +34,7 @@ class Player:
     name: str
     command: list[str]
     folder: Path
+    sandboxed: bool = False
     temporary: Scratch | None = field(default=None, repr=False)
 
     def close(self) -> None:
@@ -49,8 +50,8 @@ class Player:
         self.close()
 
 
-def open_player(player: Player | Path | str) -> Player:
-    """The program that a player argument means; a `Player` is handed through.
+def open_player(player: Player | Path | str, sandbox: bool = False) -> Player:
+    """The program that a player argument means; a `Player` is handed through. With `sandbox`, a program that is none of ours runs in one.
 
     Accepted: the name of a built-in opponent; a `.tar.gz` with `main.py` at its top; a folder with `main.py`; a `.py`
     file or an executable; a checkpoint or run folder, `latest`, or `shipped` (packaged on the spot). A folder or file of the same
@@ -71,14 +72,14 @@ def open_player(player: Player | Path | str) -> Player:
         )
     if path.is_dir():
         if (path / "main.py").is_file():
-            return _program(name, path / "main.py")
+            return _program(name, path / "main.py", sandbox)
         if any((path / name).exists() for name in (CONFIG, POLICY, *POINTERS)) or steps_of(path):
             return _packaged(name)
         raise ValueError(f"Folder {path} is no player: it has no main.py, and it is no checkpoint or run folder.")
     if path.name.endswith((".tar.gz", ".tgz")):
-        return _unpacked(name, path)
+        return _unpacked(name, path, sandbox)
     if path.suffix == ".py" or os.access(path, os.X_OK):
-        return _program(name, path)
+        return _program(name, path, sandbox)
     if path.name in ("best", "latest"):
         return _packaged(name)
     raise ValueError(f"File {path} is no player; accepted are a .tar.gz, a .py file and an executable.")
@@ -92,10 +93,10 @@ def is_program(name: str) -> bool:
     return path.is_file() or (path / "main.py").is_file()
 
 
-def _program(name: str, path: Path) -> Player:
+def _program(name: str, path: Path, sandbox: bool = False) -> Player:
     path = path.resolve()
     command = [sys.executable, path.name] if path.suffix == ".py" else [str(path)]
-    return Player(name, command, path.parent)
+    return Player(name, command, path.parent, sandbox)
 
 
 def _packaged(name: str) -> Player:
@@ -107,7 +108,7 @@ def _packaged(name: str) -> Player:
         return _unpacked(name, tarball)
 
 
-def _unpacked(name: str, tarball: Path) -> Player:
+def _unpacked(name: str, tarball: Path, sandbox: bool = False) -> Player:
     temporary = Scratch("player")
     try:
         folder = temporary.path
@@ -116,7 +117,7 @@ def _unpacked(name: str, tarball: Path) -> Player:
             inside = [str(path.relative_to(folder)) for path in sorted(folder.rglob("main.py"))]
             hint = f" (there is one at {inside[0]})" if inside else ""
             raise ValueError(f"{tarball} has no main.py at its top{hint}; the judge needs it there.")
-        player = _program(name, folder / "main.py")
+        player = _program(name, folder / "main.py", sandbox)
     except BaseException:
         temporary.close()
         raise

@@ -1,6 +1,6 @@
 """Play one match on the official engine, each side a process of its own.
 
-Other people's agents run with your rights: they can read your files and use your network.
+Other people's agents run with your rights: they can read your files and use your network. With --sandbox they cannot.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class Play:
     """Write the result here."""
     logs: Path | None = None
     """Folder for what the two sides write to stderr."""
+    sandbox: bool = False
+    """Run agents that are not this repository's under bubblewrap, without network and your files (Linux; bwrap must be installed)."""
     record_thoughts: bool = False
     """Put into the replay what checkpoints think of their robots and factories: values and probabilities of the actions."""
 
@@ -40,6 +42,6 @@ def run(argv: list[str]) -> None:
     check_output(args.replay)
     if args.record_thoughts and args.replay is None:
         raise UsageError("--record-thoughts puts them into the replay; name its file with --replay.")
-    result = play_shown(args.left, args.right, args.seed, args.map_size, args.replay, args.logs, args.record_thoughts)
+    result = play_shown(args.left, args.right, args.seed, args.map_size, args.replay, args.logs, args.record_thoughts, args.sandbox)
     print_match(result)
     write_json(args.json, result.as_dict())

@@ -15,6 +15,7 @@ from arena.rating.results import Results
 from arena.rating.standings import connected, tabulate
 from arena.rating.tournament import Rules, check_field, cores
 from arena.rating.tournament import run as run_tournament
+from arena.sandbox import check as check_sandbox
 from commands.options import RUNS, UsageError, parse
 
 
@@ -36,6 +37,8 @@ class Rate:
     is not played again by the other referee."""
     jobs: int | None = None
     """Processes (default: the cores there are)."""
+    sandbox: bool = False
+    """Run agents that are not this repository's under bubblewrap, without network and your files (Linux; bwrap must be installed)."""
     confidence: float | None = None
     """Stop early when the order is certain at this level, for instance 0.95 (default: play all games)."""
     results: Path = RUNS / "ratings" / "results.jsonl"
@@ -69,7 +72,9 @@ def run(argv: list[str]) -> None:
 
 def play_out(args: Rate, rules: Rules) -> tuple[list[str], bool]:
     """A tournament with a line of progress; the identities of its players, and whether it was interrupted."""
-    with Field([*args.players, *args.against]) as field:
+    if args.sandbox:
+        check_sandbox()
+    with Field([*args.players, *args.against], args.sandbox) as field:
         entrants, count = field.entrants, len(args.players)
         check_field(entrants[:count], entrants[count:], rules)  # before a file is made
         idents = [entrant.ident for entrant in entrants]

@@ -47,7 +47,14 @@ def said(text: str) -> str:
 
 
 def play_shown(
-    left: str, right: str, seed: int, map_size: int, replay: Path | None = None, logs: Path | None = None, record_thoughts: bool = False
+    left: str,
+    right: str,
+    seed: int,
+    map_size: int,
+    replay: Path | None = None,
+    logs: Path | None = None,
+    record_thoughts: bool = False,
+    sandbox: bool = False,
 ) -> MatchResult:
     """A match with a line of progress."""
     with Progress(transient=True) as bar:
@@ -61,6 +68,7 @@ def play_shown(
             log_dir=logs,
             progress=lambda turn, _: bar.update(task, completed=turn),
             record_thoughts=record_thoughts,
+            sandbox=sandbox,
         )
 
 

@@ -3,8 +3,8 @@
 Code that must run in training (compiled, thousands of games a second) and on the judge's machine (numpy only) is
 written once, in the subset that both understand, and decorated with this.
 
-Machine code is kept on disk between runs. numba's own cache does not notice when a *called* function in another file
-changes, so the cache folder is named by a digest of all source files that a function may call into.
+Machine code is kept on disk between runs (`engine.code_cache`), in a folder that is named by a digest of all source files
+that a function may call into.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def jit(function: F) -> F:
 
     Without numba the function runs as it is written.
     """
-    if numba is None:
+    if not is_compiled():
         return function
-    room = function.__module__.split(".")[0]
-    # numba reads this when a function is decorated
-    setattr(numba.config, "CACHE_DIR", str(cache_root() / "compiled" / _digest(room)))  # noqa: B010  # pyright: ignore
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    from engine.code_cache import CodeCache
+
+    dispatcher: Any = numba.njit(nogil=True)(function)  # pyright: ignore[reportOptionalMemberAccess]
+    dispatcher._cache = CodeCache(function, cache_root() / "compiled" / _digest(function.__module__.split(".")[0]))
+    return cast(F, dispatcher)

@@ -102,7 +102,7 @@ def read_thoughts(folder: str, player: str) -> List[Any]:
         return []
     turns = []
     with open(path, "rb") as file:
-        for line in file:
+        for line in file.read(LIMIT).splitlines():
             try:
                 turn = json.loads(line.decode())
             except (ValueError, RecursionError):

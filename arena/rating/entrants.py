@@ -44,10 +44,11 @@ class Field:
     """The entrants of a tournament, and the programs that they are for the official referee.
 
     Use it as a context manager: copies of checkpoints and unpacked tarballs are removed at its end. Raises `ValueError`
-    for an argument that is no player, and for one player under two names.
+    for an argument that is no player, and for one player under two names. With `sandbox`, programs run in one (`arena.sandbox`).
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], sandbox: bool = False) -> None:
+        self.sandbox = sandbox
         self._stack = ExitStack()
         self._programs: dict[str, Player] = {}
         self.entrants: list[Entrant] = []
@@ -84,7 +85,7 @@ class Field:
         pointer = path.name in ("latest", "best") and not path.is_dir() and path.parent.is_dir()
         if is_run or pointer or (argument in WORDS and not path.exists()):
             return self._checkpoint(argument)
-        self._programs[argument] = self._stack.enter_context(open_player(argument))
+        self._programs[argument] = self._stack.enter_context(open_player(argument, self.sandbox))
         parts = files_under(path, path.rglob("*")) if path.is_dir() else [("", path.read_bytes())]
         return Entrant(argument, digest("program", parts), "program", argument)
 
@@ -104,7 +105,7 @@ class Field:
         if entrant.name not in self._programs:
             self._programs[entrant.name] = self._stack.enter_context(open_player(entrant.source))
         opened = self._programs[entrant.name]
-        return Player(entrant.name, opened.command, opened.folder)  # the temporary folder stays ours
+        return Player(entrant.name, opened.command, opened.folder, opened.sandboxed)  # the temporary folder stays ours
 
 
 def files_under(folder: Path, paths: Iterable[Path]) -> list[tuple[str, bytes]]:

@@ -134,14 +134,13 @@ FAULTS = {
 def test_a_faulty_side_loses_with_the_reason(fault: str, tmp_path: Path, other: Path) -> None:
     changes, reason = FAULTS[fault]
     bot = passive(tmp_path, **changes)
-    started = time.perf_counter()
     players = (bot, other) if len(fault) % 2 else (other, bot)
     faulty = "left" if len(fault) % 2 else "right"
     result = play_match(*players, seed=1, time_per_turn=0.6, overage=0.4)
     assert result.winner == ("right" if faulty == "left" else "left"), result.reason
     assert result.reason.startswith(f"{faulty} {reason}") or reason in result.reason
     assert getattr(result, faulty).error and getattr(result, result.winner).error is None
-    assert time.perf_counter() - started < 10
+    assert result.turns == 0  # it happened in the opening, and nobody was asked again
     assert living(tmp_path) == [] and living(other.parent) == []
 
 

@@ -6,7 +6,9 @@ import copy
 import gzip
 import json
 import random
+import re
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -276,33 +278,50 @@ def test_a_replay_unpacks_to_no_more_than_its_limit(tmp_path: Path, monkeypatch:
     tracemalloc.stop()
 
 
-def damaged(value: Any, generator: random.Random) -> Any:
-    """JSON with one of its values replaced by something else, or gone."""
-    odd = [None, True, -1, 10**30, 1e300, float("nan"), "x", [], {}, [[]], {"a": 1}]
-    path = []
-    while isinstance(value, (dict, list)) and value and (len(path) < 2 or generator.random() < 0.8):
-        path.append((value, generator.choice(list(value) if isinstance(value, dict) else range(len(value)))))
-        value = path[-1][0][path[-1][1]]
-    if generator.random() < 0.2:
-        del path[-1][0][path[-1][1]]
+ODD: list[Any] = [None, True, -1, 10**30, 1e300, float("nan"), "x", [], {}, [[]], {"a": 1}]
+
+
+def kinds(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to a value of each kind: in the first and the last observation, of one side, of one of the robots."""
+    children = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    if len(path) == 1 and len(children) > 2:
+        children = [children[0], children[-1]]
+    shown = set()
+    for key, child in children:
+        kind = re.sub(r"\d+(,\d+)?", "", str(key))
+        if kind not in shown or len(path) == 1:
+            shown.add(kind)
+            yield (*path, key)
+            yield from kinds(child, (*path, key))
+
+
+def damaged(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
+    """JSON with one of its values replaced, or gone."""
+    whole = copy.deepcopy(value)
+    place = whole
+    for key in path[:-1]:
+        place = place[key]
+    if odd == "gone":
+        del place[path[-1]]
     else:
-        path[-1][0][path[-1][1]] = generator.choice(odd)
+        place[path[-1]] = odd
+    return whole
 
 
 def test_damaged_replays_are_pages_or_sentences(replay: Path, tmp_path: Path) -> None:
     generator, refused = random.Random(1), 0
     whole = read_replay(replay)
-    short = json.dumps({**whole, "observations": whole["observations"][:12], "actions": whole["actions"][:11]})
-    for _ in range(150):
-        data = json.loads(short)
-        damaged(data, generator)
-        (tmp_path / "r.json").write_text(json.dumps(data))
-        try:
-            write_page(tmp_path / "r.json", tmp_path / "page.html")
-        except ValueError as error:
-            refused += 1
-            assert len(str(error)) < 500
-    assert 15 < refused < 150
+    short = {**whole, "observations": whole["observations"][:12], "actions": whole["actions"][:11]}
+    found = [path for path in kinds(short) if path[0] != "env_cfg"]
+    for path in found:
+        for odd in generator.sample([*ODD, "gone"], 2):
+            (tmp_path / "r.json").write_text(json.dumps(damaged(short, path, odd)))
+            try:
+                write_page(tmp_path / "r.json", tmp_path / "page.html")
+            except ValueError as error:
+                refused += 1
+                assert len(str(error)) < 500
+    assert refused > len(found) > 50
 
 
 @pytest.mark.parametrize("how", BROKEN)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.stored import header_text
 from commands import VERBS
 from main import main
 from training.config import PPOConfig, TrainConfig
@@ -145,6 +146,9 @@ def test_damaged_checkpoints_are_told_and_left_alone(trained, tmp_path):
     for part, words in ((actions, ["evaluate"]), (ppo, ["train", "--resume", "--run-dir"])):
         part["wings"] = 2
         (folder / "config.json").write_text(json.dumps(header))
+        result = run(*words, str(run_dir))
+        assert result.returncode == 2 and "config.json has changed since it was written" in result.stderr
+        (folder / "config.json").write_text(header_text(header["step"], header["config"], header["files"]))
         result = run(*words, str(run_dir))
         assert result.returncode == 2 and "unknown: wings" in result.stderr
         del part["wings"]

@@ -19,7 +19,7 @@ import pytest
 
 import arena.players
 from agent.policy import BACKBONES
-from agent.stored import read_stored, resolve
+from agent.stored import header_text, read_stored, resolve
 from arena.match import PLAYERS, Referee, env_settings, play_match
 from arena.players import extract, open_player
 from submission import entry
@@ -336,7 +336,7 @@ def test_damaged_checkpoints_are_refused(checkpoint: Path, tmp_path: Path, name:
 def test_a_checkpoint_of_another_version_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     header = json.loads((checkpoint / "config.json").read_text())
     header["config"]["policy"]["width"] = 48
-    (tmp_path / "config.json").write_text(json.dumps(header))
+    (tmp_path / "config.json").write_text(header_text(header["step"], header["config"], header["files"]))
     (tmp_path / "policy.safetensors").write_bytes((checkpoint / "policy.safetensors").read_bytes())
     with pytest.raises(ValueError, match="does not fit this version"):
         package(tmp_path, tmp_path / "x.tar.gz")

@@ -113,8 +113,8 @@ def test_crafted_trainer_states_are_refused_and_call_nothing(state: Any, tmp_pat
     torch.save({"rng": state}, folder / "trainer.pt")
     header = json.loads((folder / "config.json").read_text())
     data = (folder / "trainer.pt").read_bytes()
-    header["files"]["trainer.pt"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (folder / "config.json").write_text(json.dumps(header))
+    facts = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    without_digest(folder, files={**header["files"], "trainer.pt": facts})
     with pytest.raises(CheckpointError, match="trainer.pt cannot be read|has a generator"):
         load(folder)
     assert capfd.readouterr() == ("", "")
@@ -199,6 +199,14 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
+def without_digest(folder: Path, **changes: Any) -> None:
+    """A header as older versions, or others, write it."""
+    path = folder / "config.json"
+    header = {**json.loads(path.read_text()), **changes}
+    del header["digest"]
+    path.write_text(json.dumps(header))
+
+
 DAMAGE = {
     "policy gone": (lambda f: (f / "policy.safetensors").unlink(), "lacks policy.safetensors"),
     "policy cut": (lambda f: (f / "policy.safetensors").write_bytes((f / "policy.safetensors").read_bytes()[:-3]), "cut short"),
@@ -207,18 +215,47 @@ DAMAGE = {
     "trainer gone": (lambda f: (f / "trainer.pt").unlink(), "lacks trainer.pt"),
     "trainer cut": (lambda f: (f / "trainer.pt").write_bytes((f / "trainer.pt").read_bytes()[:100]), "cut short"),
     "trainer changed": (lambda f: flip(f / "trainer.pt"), "has changed since"),
+    "config changed": (lambda f: edit(f / "config.json", step=1), "has changed since"),
+    "config nested": (lambda f: (f / "config.json").write_text("[" * 100_000), "is not JSON"),
+    "config a long number": (lambda f: (f / "config.json").write_text("1" * 5000), "is not JSON"),
     "config gone": (lambda f: (f / "config.json").unlink(), "no config.json"),
     "config cut": (lambda f: (f / "config.json").write_text((f / "config.json").read_text()[:-5]), "is not JSON"),
     "config binary": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), "is not JSON"),
     "config a list": (lambda f: (f / "config.json").write_text("[]"), "format None"),
     "another version": (lambda f: edit(f / "config.json", format=2), "has format 2; this version reads format 1"),
     "unknown key": (lambda f: edit(f / "config.json", gamma=1), r"unknown or missing keys \(gamma\)"),
-    "no policy named": (lambda f: edit(f / "config.json", files={}), "files must name policy.safetensors"),
+    "step a word": (lambda f: without_digest(f, step="x"), "has the step 'x'"),
+    "no policy named": (lambda f: without_digest(f, files={}), "files must name policy.safetensors"),
     "unknown file": (
-        lambda f: edit(f / "config.json", files={**json.loads((f / "config.json").read_text())["files"], "../x": {}}),
+        lambda f: without_digest(f, files={**json.loads((f / "config.json").read_text())["files"], "../x": {}}),
         "unknown files ../x",
     ),
 }
+
+
+def test_every_flipped_bit_of_the_config_is_told(tmp_path: Path) -> None:
+    """Or changes nothing, as that of a space or of the E of a number does not."""
+    folder = save(tmp_path / "one", CONFIG, net().state_dict(), step=7)
+    path, whole = folder / "config.json", load(folder)
+    content = path.read_bytes()
+    refused = 0
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            found = load(folder)
+            assert (found.step, found.config) == (whole.step, whole.config)
+        except CheckpointError:
+            refused += 1
+    assert refused > 0.9 * 8 * len(content.replace(b" ", b""))
+
+
+def test_a_checkpoint_without_a_digest_is_an_older_one(tmp_path: Path) -> None:
+    folder = save(tmp_path / "one", {"numbers": {1: (2, 3)}}, net().state_dict())
+    assert load(folder).config == {"numbers": {"1": [2, 3]}}
+    without_digest(folder)
+    assert load(folder).config == {"numbers": {"1": [2, 3]}}
 
 
 @pytest.mark.parametrize("damage", list(DAMAGE))
@@ -256,6 +293,59 @@ def test_other_refusals(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="names 'step-000000001', which is no checkpoint"):
         load(tmp_path / "run")
     assert not list(tmp_path.rglob(".tmp-*"))
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[tuple[str, Any]]:
+    """What is called of `os` from now on, which is done all the same: (name, which file: its inode, or the arguments' last names)."""
+    calls: list[tuple[str, Any]] = []
+
+    def wrapped(name: str, call: Any) -> Any:
+        def record(*arguments: Any) -> Any:
+            first = arguments[0]
+            calls.append((name, os.fstat(first).st_ino if isinstance(first, int) else tuple(Path(path).name for path in arguments)))
+            return call(*arguments)
+
+        return record
+
+    for name in names:
+        monkeypatch.setattr(os, name, wrapped(name, getattr(os, name)))
+    return calls
+
+
+def test_all_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and their folder before the rename, the folder above after it; a pointer's file before it is put in place."""
+    calls = recorded(monkeypatch, "fsync", "rename", "replace")
+    folder = save_to_run(tmp_path, 1, CONFIG, net().state_dict(), {"x": 1})
+    flushed = [("fsync", path.stat().st_ino) for path in (*folder.iterdir(), folder, tmp_path)]
+    (renamed,) = [i for i, (name, _) in enumerate(calls) if name == "rename"]
+    (pointed,) = [i for i, (name, _) in enumerate(calls) if name == "replace"]
+    assert set(calls[:renamed]) == set(flushed[:-1]) and len(flushed) == 5
+    assert calls[renamed + 1 : pointed] == [flushed[-1], ("fsync", (tmp_path / "latest").stat().st_ino)]
+    assert calls[pointed:] == [("replace", (".tmp-latest", "latest")), flushed[-1]]
+
+
+def test_the_best_is_pointed_to_before_the_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in between, the run goes on from before this step and comes by again; the other way round the best one would be lost."""
+    calls = recorded(monkeypatch, "replace")
+    save_to_run(tmp_path, 1, {}, {}, best=True)
+    assert [names[1] for _, names in calls] == ["best", "latest"]
+
+
+def test_a_checkpoint_that_is_being_deleted_has_no_name_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (1, 2):
+        save_to_run(tmp_path, step, {}, {"x": torch.zeros(1)})
+
+    def interrupted(path: Path, **_: Any) -> None:
+        (path / "config.json").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **options: interrupted(path) if Path(path).exists() else None)
+    with pytest.raises(KeyboardInterrupt):
+        save_to_run(tmp_path, 3, {}, {"x": torch.zeros(1)})
+    monkeypatch.undo()
+    assert [load(folder).step for folder in sorted(tmp_path.glob("step-*"))] == [2, 3] and len(list(tmp_path.glob(".tmp-*"))) == 1
+    save_to_run(tmp_path, 4, {}, {"x": torch.zeros(1)})
+    assert [load(folder).step for folder in sorted(tmp_path.glob("step-*"))] == [3, 4] and not list(tmp_path.glob(".tmp-*"))
 
 
 # imports once, then for every step it is told forks a process that saves from there on, until somebody kills that

@@ -24,7 +24,7 @@ from engine.state import DX, DY, empty_orders
 from tests.recorded import record
 from training.config import PPOConfig, TrainConfig
 from training.imitation import imitate
-from training.imitation.imitate import ImitateConfig, Imitator, held_out, lessons_of_round, measure, passes_in_all
+from training.imitation.imitate import ImitateConfig, Imitator, held_out, lessons_of_round, measure, passes_in_all, read_replays
 from training.imitation.lessons import Lesson, LessonConfig, load, play, returns_of, store
 from training.imitation.replays import lessons_of
 from training.ppo.guidance import coefficient, kl_to_policy
@@ -195,6 +195,16 @@ def test_replays_teach_the_same_decisions(tmp_path: Path) -> None:
             np.testing.assert_array_equal(getattr(kept, name), getattr(same, name))
     winner = lessons_of(dataclasses.replace(read_recording(path), winner="right"), SMALL, winner_only=True)
     assert len(winner.planes) == len(kept.planes) // 2
+
+
+def test_a_replay_that_lacks_something_is_a_sentence(tmp_path: Path) -> None:
+    """As some of other origins lack `global_id`, without which new robots cannot be followed."""
+    replay = record(("farmer", "farmer"), 2, 20)
+    texts = [[json.dumps(value) for value in replay[name]] for name in ("observations", "actions")]
+    observations = [json.dumps({key: value for key, value in obs.items() if key != "global_id"}) for obs in map(json.loads, texts[0])]
+    path = write_replay(tmp_path / "replay.json", observations, texts[1], replay["metadata"], replay["env_cfg"])
+    with pytest.raises(ValueError, match="replay.json is no replay of Lux AI Season 2: it has no 'global_id'"):
+        read_replays([path], read_recording, ImitateConfig(lessons=SMALL), tmp_path / "run")
 
 
 def distributions(rows: int, seed: int) -> tuple[Distribution, Distribution, torch.Tensor]:

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from training.run import progress as progress_module
 from training.run.metrics import MetricsWriter, read_metrics
 from training.run.progress import Clock, Progress, duration
 
@@ -68,40 +69,55 @@ def test_lines_are_json_even_without_a_finite_number(tmp_path: Path) -> None:
     assert (values["a"], values["b"], values["c"]) == (None, None, 2.0)
 
 
-def test_the_clock_splits_all_of_the_time_once() -> None:
+class Time:
+    """A time that passes when it is told to; `looks` counts who asked."""
+
+    def __init__(self) -> None:
+        self.now, self.looks = 100.0, 0
+
+    def perf_counter(self) -> float:
+        self.looks += 1
+        return self.now
+
+
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch) -> Time:
+    """The time of the module."""
+    told = Time()
+    monkeypatch.setattr(progress_module, "time", told)
+    return told
+
+
+def test_the_clock_splits_all_of_the_time_once(passing: Time) -> None:
     clock = Clock()
-    begin = time.perf_counter()
     for _ in range(3):
         with clock("update"):
-            time.sleep(0.02)
+            passing.now += 2
             with clock("forward"):  # counted as forward, not as update too
-                time.sleep(0.03)
-        time.sleep(0.01)
+                passing.now += 3
+        passing.now += 1
     split = clock.split()
-    total = time.perf_counter() - begin
-    assert list(split) == ["update", "forward", "rest"]
-    assert sum(split.values()) == pytest.approx(1.0)
-    assert sum(clock.seconds.values()) == pytest.approx(total, abs=0.01)
-    for name, least in (("update", 0.06), ("forward", 0.09), ("rest", 0.03)):
-        assert clock.seconds[name] >= least * 0.99
-    assert clock.seconds["update"] < 0.06 + 0.09  # without the inner section
+    assert list(split.items()) == [("update", 6 / 18), ("forward", 9 / 18), ("rest", 3 / 18)]
+    assert clock.seconds == {"rest": 3, "update": 6, "forward": 9}
 
 
-def test_the_clock_survives_an_error_inside_a_section() -> None:
+def test_the_clock_survives_an_error_inside_a_section(passing: Time) -> None:
     clock = Clock()
     with pytest.raises(RuntimeError), clock("engine"):
+        passing.now += 1
         raise RuntimeError
-    time.sleep(0.01)
-    assert clock.split()["rest"] > 0.5
+    passing.now += 3
+    assert clock.split() == {"engine": 0.25, "rest": 0.75}
 
 
-def test_the_clock_is_cheap() -> None:
+def test_the_clock_is_cheap(passing: Time) -> None:
+    """A section looks at the time twice, and is made once."""
     clock = Clock()
-    begin = time.perf_counter()
-    for _ in range(10_000):
+    passing.looks = 0
+    for _ in range(100):
         with clock("engine"):
             pass
-    assert (time.perf_counter() - begin) / 10_000 < 50e-6
+    assert passing.looks == 200 and clock("engine") is clock("engine")
 
 
 def test_off_a_terminal_it_prints_plain_lines_now_and_then() -> None:
@@ -133,13 +149,15 @@ def test_on_a_terminal_it_draws_a_panel() -> None:
         assert fact in text
 
 
-def test_speed_counts_this_session_only() -> None:
+def test_speed_counts_this_session_only(passing: Time) -> None:
     progress = Progress(10_000, Clock(), start_step=5000, console=Console(file=io.StringIO()))
-    begin = time.perf_counter()
-    time.sleep(0.05)
+    passing.now += 0.5
     progress.update(5100)
-    assert 0 < progress.steps_per_second() <= 100 / 0.05
-    assert progress.steps_per_second() >= 100 / (time.perf_counter() - begin) * 0.5
+    assert progress.steps_per_second() == 200
+    for _ in range(4):  # and of that about the last half minute
+        passing.now += 10
+        progress.update(progress.step + 1000)
+    assert progress.steps_per_second() == 100
 
 
 def test_duration() -> None:

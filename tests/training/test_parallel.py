@@ -341,11 +341,9 @@ def test_a_killed_rank_ends_the_other(tmp_path, which):
     wait_for_metrics(tmp_path / "run", process)
     ranks = ranks_of(process)
     assert len(ranks) == 2
-    began = time.time()
     os.kill(ranks[which], signal.SIGKILL)
-    finish(process, timeout=60)
+    finish(process, timeout=60)  # the run alone would take hours
     assert process.returncode != 0
-    assert time.time() - began < 45
     assert not any(Path(f"/proc/{rank}").exists() for rank in ranks)
 
 

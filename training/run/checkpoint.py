@@ -1,6 +1,6 @@
 """Checkpoints: a folder with a policy, what is needed to build it, and what is needed to resume.
 
-    config.json          {"format", "step", "config", "files": name -> size and SHA-256}
+    config.json          {"format", "step", "config", "files": name -> size and SHA-256, "digest": SHA-256 of the rest}
     policy.safetensors   the policy's parameters and buffers
     trainer.pt           the trainer's state, for resuming (optional); loads with `weights_only=True`
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
-import json
 import os
 import pickle
 import shutil
@@ -30,12 +29,12 @@ from safetensors.torch import save as save_tensors
 
 from agent.stored import (
     CONFIG,
-    FORMAT,
     POINTERS,
     POLICY,
     TRAINER,
     CheckpointError,
     follow,
+    header_text,
     read_header,
     read_policy,
     read_whole,
@@ -74,9 +73,8 @@ def save(
         torch.save(pack(trainer_state), buffer)
         contents[TRAINER] = buffer.getvalue()
     files = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
-    header = {"format": FORMAT, "step": step, "config": config, "files": files}
     try:
-        contents[CONFIG] = json.dumps(header, indent=2, allow_nan=False).encode()
+        contents[CONFIG] = header_text(step, config, files).encode()
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"The config cannot be written as JSON: {error}.") from error
     folder.parent.mkdir(parents=True, exist_ok=True)
