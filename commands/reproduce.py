@@ -1,5 +1,5 @@
-"""Run published experiments again (magma, bun, communication, adaps, sparse, mast), compare the backbones on the game, or learn
-what the place of a factory is worth (opening)."""
+"""Run published experiments again (magma, bun, communication, adaps, sparse, mast), compare the backbones on the game, learn
+what the place of a factory is worth (opening), or search the numbers of the opponent warden (dials)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from arena.plots import save_png
-from reproduce import claims, comparison, published, sites
+from reproduce import claims, comparison, dials, published, sites
 from reproduce.measured import CURVE, Job, line, run_once, stored
 from reproduce.plots import learning_curves
 from reproduce.published import PROTOCOLS, PUBLISHED
@@ -139,6 +139,7 @@ EXPERIMENTS: dict[str, tuple[type, Callable[[Any], list[Path]]]] = {
     "magma": (Magma, magma),
     "backbones": (comparison.Backbones, comparison.backbones),
     "opening": (sites.Opening, sites.opening),
+    "dials": (dials.Search, dials.dials),
     **{name: (claims.Options, functools.partial(claims.reproduce, name)) for name in claims.NAMES},
     "communication": (claims.Communication, claims.reproduce_communication),
     "mast": (claims.Mast, functools.partial(claims.reproduce, "mast")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Dict, NamedTuple
 
 
 class Dials(NamedTuple):
@@ -60,3 +60,11 @@ class Dials(NamedTuple):
     """1: heavies step onto lights that stand on the own lichen."""
     late: int = 175
     """... and when so many turns are left."""
+
+
+def changed(dials: Dials, values: Dict[str, float]) -> Dials:
+    """Dials with other values, made whole numbers where these are. Raises `ValueError` for a name that is none."""
+    odd = sorted(set(values) - set(dials._fields))
+    if odd:
+        raise ValueError("There is no dial {}; there are {}.".format(odd[0], ", ".join(dials._fields)))
+    return dials._replace(**{name: type(getattr(dials, name))(value) for name, value in values.items()})

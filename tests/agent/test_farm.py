@@ -143,8 +143,8 @@ def decide(engine: Engine, player: int, memory: Any, turn: Any, static: Any, rng
     diggers = (cells[:last] >= 0) & (mask[:last] == 1)
     assert (game["factory_at"][cells[:last][diggers]] < 0).all()
     choice = np.zeros(count, np.int64)
-    for m in range(last if rng is not None else 0):
-        choice[m] = rng.choice(np.flatnonzero(mask[m]))
+    if rng is not None:
+        choice[:last] = [rng.choice(np.flatnonzero(row)) for row in mask[:last]]
     put_wishes(turn, 0, last, robots, cells, choice)
     end_turn(game, rules, dials, static, memory, turn, player, orders)
     return last

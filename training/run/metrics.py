@@ -39,7 +39,7 @@ def check_new(run_dir: Path | str, own: Collection[str] = ()) -> None:
 
 def files_of_run(run_dir: Path) -> list[Path]:
     """What of a folder a training run writes."""
-    patterns = (FILE, "latest", "best", "step-*", "alarms.jsonl", "events.out.tfevents.*", ".lock", ".tmp-*")
+    patterns = (FILE, "config.json", "latest", "best", "step-*", "alarms.jsonl", "events.out.tfevents.*", ".lock", ".tmp-*")
     return sorted(path for pattern in patterns for path in run_dir.glob(pattern))
 
 
