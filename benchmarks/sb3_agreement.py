@@ -201,6 +201,10 @@ class ChoiceDistribution:
         entropy = -(self.log_p.exp() * self.log_p.masked_fill(~self.legal, 0.0)).sum(-1)
         return self.log_p.gather(1, action[:, :1])[:, 0], entropy
 
+    def chooses(self) -> Tensor:
+        """[M] bool: every row counts in the means, as in the stock library."""
+        return self.legal.any(-1)
+
 
 class MLP(Backbone):
     """The stock policy's network, with the interface of `agent.policy.Policy` and a backbone's hooks; parameters are in the stock order."""

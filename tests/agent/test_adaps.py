@@ -276,5 +276,5 @@ def test_resuming_on_the_game_is_exact(tmp_path, stop):
 def test_unknown_modes_are_refused():
     with pytest.raises(ValueError, match="sharing is 'some'; accepted are adaps, full, full_id, none, selective"):
         AdapsConfig(sharing="some")
-    with pytest.raises(ValueError, match="clusters is 9; accepted are 0 to max_clusters, 8"):
+    with pytest.raises(ValueError, match="adaps.clusters is 9; accepted are 0 to adaps.max_clusters, 8"):
         AdapsConfig(clusters=9)

@@ -226,8 +226,8 @@ def rewards_of(pool: MapPool, turns: int, **weights: Any) -> list[tuple[np.ndarr
 
 
 def test_sharing_moves_reward_within_a_side_and_keeps_its_sum(pool: MapPool) -> None:
-    own, half, team = (rewards_of(pool, 150, own=share) for share in (1.0, 0.5, 0.0))
-    fixed = rewards_of(pool, 150, own=0.5, shared_by=20)
+    own, half, team = (rewards_of(pool, 180, own=share) for share in (1.0, 0.5, 0.0))
+    fixed = rewards_of(pool, 180, own=0.5, shared_by=20)
     some = 0
     for (side, a, _), (_, b, _), (_, c, _), (_, d, _) in zip(own, half, team, fixed, strict=True):
         for s in np.unique(side):

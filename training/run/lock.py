@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,8 @@ def locked(run_dir: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise ValueError(f"{run_dir} is in use by process {holder}; let it end, or name another run folder.") from error
-        except OSError:  # a file system without locks
-            pass
+        except OSError as error:  # a file system without locks
+            warnings.warn(f"{run_dir} cannot be locked ({error.strerror}); let no other process write to it.", stacklevel=3)
         file.truncate(0)
         file.write(f"{os.getpid()} on {socket.gethostname()}\n")
         file.flush()
