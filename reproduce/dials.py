@@ -71,7 +71,9 @@ class Search:
     runs: Path = Path("runs/reproduce/dials")
     """Folder of the search."""
     out: Path | None = None
-    """Folder of dials.md (default: that of the search)."""
+    """Folder of dials.md (default: that of the search; `--out docs/results` publishes it)."""
+    report_only: bool = False
+    """Search no further, only write the page of what is stored."""
 
 
 def dials(options: Search) -> list[Path]:
@@ -93,7 +95,10 @@ def search(options: Search) -> tuple[Dials, list[float]]:
     strategy = cma.CMAEvolutionStrategy(
         to_unit(base), SPREAD, {"bounds": [0, 1], "seed": options.seed, "popsize": options.population, "verbose": -9}
     )
-    for generation in range(options.generations):
+    if options.report_only and not lines:
+        raise ValueError(f"There is no search in {options.runs}; search first.")
+    lines = lines[: options.generations]
+    for generation in range(len(lines) if options.report_only else options.generations):
         points = strategy.ask()
         if generation == len(lines):
             before = play(config, options.games, generation, base, None).lichen[:, 0].mean()
@@ -103,7 +108,7 @@ def search(options: Search) -> tuple[Dials, list[float]]:
             told_of = f"generation {generation + 1} of {options.generations}"
             print(f"{told_of}: score {np.mean(scores):+.3f}, best {max(scores):+.3f}", flush=True)
         strategy.tell(points, [-value for value in lines[generation]["scores"]])
-    return from_unit(strategy.mean), [float(np.mean(line["scores"])) for line in lines[: options.generations]]
+    return from_unit(strategy.mean), [float(np.mean(line["scores"])) for line in lines]
 
 
 def score(config: GameConfig, tried: Dials, base: Dials, before: float, options: Search, seed: int) -> float:
