@@ -68,7 +68,7 @@ def main(options: Options) -> None:
         return
     both = play(config, options.games, options.seed, dials, dials)
     lichen = both.lichen.mean(1)
-    speed = f"{both.turns_a_second:,.0f} game turns a second"
+    speed = f"{both.turns_a_second:,.0f} game turns a second of processor time"
     print(f"self    {with_error(lichen)} lichen a side, {both.factories.mean():.2f} factories left, {speed}")
     alone = play(config, options.games, options.seed, dials, None)
     robots = alone.robots[:, 0].mean(0)

@@ -10,6 +10,7 @@ from engine.state import BUILD_HEAVY, BUILD_LIGHT, METAL, NO_ACTION, WATER, WATE
 
 SAFE_WATER = 50  # what watering leaves to a factory at least
 LATE = 20  # turns by which ice may come late
+LOOKS = 4  # turns after which a factory looks again for room to grow
 ICE_TRIP = 30  # turns until a robot that is home brings ice
 
 
@@ -42,7 +43,9 @@ def wants_water(game, rules, dials, memory, turn, player, f, now, left):
     own = int(game.factory_connected[f])
     if own == 0 or left <= dials.late or game.factory_lichen[f] < dials.low * own:
         return True
-    return room_to_grow(game, rules, f) >= dials.room * own
+    if (now + f) % LOOKS == 0:
+        memory.room[f] = room_to_grow(game, rules, f)
+    return memory.room[f] >= dials.room * own
 
 
 @jit

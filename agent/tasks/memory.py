@@ -24,6 +24,7 @@ MEMORY_DTYPE = np.dtype(
         ("rest", np.int16, (ROBOTS,)),  # turn until which a robot without a plan is left alone
         ("back", np.int16, (ROBOTS,)),  # turn in which its trip is over, about
         ("missed", np.int8, (ROBOTS,)),  # strikes that brought nothing; one is forgotten in 16 turns
+        ("room", np.int16, (FACTORIES,)),  # ground that a factory's lichen could grow on, as it was last looked at
         # by side: robots as it saw them last, turns in which an enemy stood beside an own robot of its kind, and in which it attacked
         ("last_id", np.int32, (2, ROBOTS)),
         ("last_cell", np.int16, (2, ROBOTS)),

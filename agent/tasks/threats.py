@@ -33,9 +33,10 @@ def note_attacks(game, memory, turn, player):
             if e >= 0 and game.robot_heavy[e] == heavy:
                 memory.chances[player, heavy] += 1
                 memory.attacks[player, heavy] += game.robot_cell[e] == cell
-    for r in range(2 * MAX_ROBOTS):
-        memory.last_id[player, r] = game.robot_id[r] if game.robot_alive[r] else -1
-        memory.last_cell[player, r] = game.robot_cell[r]
+    for side in range(2):
+        for r in range(side * MAX_ROBOTS, side * MAX_ROBOTS + int(game.robot_slots[side])):
+            memory.last_id[player, r] = game.robot_id[r] if game.robot_alive[r] else -1
+            memory.last_cell[player, r] = game.robot_cell[r]
 
 
 @jit
