@@ -45,7 +45,7 @@ PARTS = {
     ),
     "maps": Part(("engine/maps.py",), "tests/engine/test_maps.py"),
     "masks": Part(("wrappers/masks.py",), "tests/wrappers/test_masks.py"),
-    "rewards": Part(("wrappers/rewards.py",), "tests/wrappers/test_vec_env.py tests/wrappers/test_masks.py -k reward"),
+    "rewards": Part(("wrappers/rewards.py",), "tests/wrappers/test_vec_env.py"),
     "ppo": Part(
         ("training/ppo/loss.py", "training/ppo/step_size.py", "training/ppo/guidance.py"),
         "tests/training/test_loss.py tests/training/test_advantages.py tests/training/test_imitate.py tests/training/test_long_runs.py",

@@ -14,7 +14,7 @@ from engine.config import GameConfig
 from engine.maps import MapPool
 from engine.official import PLAYERS
 from engine.official_actions import orders_to_actions
-from engine.state import empty_orders
+from engine.state import WATER, empty_orders
 from tests.rows import LIVELY, sample
 from wrappers.action import ActionConfig, write_all_orders
 from wrappers.observation import Observation
@@ -242,14 +242,17 @@ def test_sharing_moves_reward_within_a_side_and_keeps_its_sum(pool: MapPool) -> 
 def test_winning_pays_every_row_of_the_winner_what_it_costs_the_loser(pool: MapPool) -> None:
     env = make(pool, games=4, reward=RewardConfig(ice_dug=0, ice_given=0, ice_got=0, result=2.0, scale=0.5), seed=4)
     env.reset()
-    # without anybody working, factories die of thirst
+    # without anybody working, factories die of thirst; those of one side in each game sooner
     wait, ends = np.zeros(10) + 1e-9, 0
     wait[0] = 1
     for _ in range(200):
         side = env.obs.side.copy()
+        thirsty = (env.games["factory_owner"] == np.arange(4)[:, None] % 2) & (env.games["real_step"] > 20)[:, None]
+        env.games["factory_cargo"][..., WATER][thirsty] = 0
         step = env.step(sample(env.obs.mask, np.random.default_rng(0), wait))
         for result in step.finished:
             ends += 1
+            assert result.result == (-1 if result.game % 2 == 0 else 1)
             assert (step.reward[side == 2 * result.game] == result.result).all()
             assert (step.reward[side == 2 * result.game + 1] == -result.result).all()
         running = ~np.isin(side // 2, [r.game for r in step.finished])
