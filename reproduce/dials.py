@@ -23,8 +23,6 @@ from submission.files import write_whole
 RANGES = {
     "strikes": (0, 6),
     "trip_power": (300, 2900),
-    "first_power": (300, 2900),
-    "early": (50, 600),
     "ice_a_heavy": (2, 10),
     "supply": (0.05, 1.5),
     "ore_water": (50, 150),

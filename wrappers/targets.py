@@ -35,17 +35,22 @@ FAR_FROM_WALLS, OPENS, FAR_FROM_ROBOT = 3, 15, 2  # in units of rubble: a step f
 
 @jit
 def list_rubble(game, rules, action_rules, f, cells):
-    """Rubble that stands in the way of the lichen of factory `f`, with what clearing it costs: `cells [2, MAX_WORK]`; returns how many.
+    """`list_work` as far as digging is offered: `cells [2, MAX_WORK]`; returns how many."""
+    if not action_rules.dig >> DIG_RUBBLE & 1:
+        return 0
+    return list_work(game, rules, f, min(int(action_rules.rubble_distance), WORK_REACH), GROUND_REACH, cells)
 
-    Listed is what lies beside open ground that lichen reaches from the walls, as far as digging is offered. A cell costs its
-    rubble and its distance, less what lies open behind it.
+
+@jit
+def list_work(game, rules, f, reach, ground_reach, cells):
+    """Rubble that stands in the way of the lichen of factory `f`, with what clearing it costs: `cells [2, N]`; returns how many.
+
+    Listed is what lies beside open ground that lichen reaches from the walls: rubble at most `reach` steps from them, across
+    ground at most `ground_reach` steps. A cell costs its rubble and its distance, less what lies open behind it.
     """
-    reach = min(int(action_rules.rubble_distance), WORK_REACH)
     size = int(rules.map_size)
     centre = int(game.factory_cell[f])
     rubble, ice, ore, factory_at = game.rubble, game.ice, game.ore, game.factory_at
-    if not action_rules.dig >> DIG_RUBBLE & 1:
-        return 0
     seen = np.zeros(CELLS, np.uint8)
     frontier = np.zeros(CELLS, np.int16)
     tail = 0
@@ -72,7 +77,7 @@ def list_rubble(game, rules, action_rules, f, cells):
             seen[near] = 1
             distance = wall_distance(near, centre)
             if rubble[near] == 0:
-                if distance <= GROUND_REACH:
+                if distance <= ground_reach:
                     seen[near] = 2  # lichen gets there
                     frontier[tail] = near
                     tail += 1

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.tasks.choice import best_lichen, dig_counts, water_need
-from agent.tasks.ground import list_work
+from agent.tasks.choice import best_lichen, count_work, dig_counts, water_need
 from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK, TASKS
-from agent.tasks.threats import is_threatened
+from agent.tasks.threats import is_dangerous, is_threatened
 from agent.tasks.trips import standing_on
-from agent.tasks.ways import is_dangerous
 from engine.config import MAX_ROBOTS, SIZE
 from engine.jit import jit
 from engine.state import ICE, METAL, ORE, WATER
@@ -91,7 +89,7 @@ def side_totals(game, totals):
 
 
 @jit
-def put(cells, costs, first, count, cell, cost):
+def insert(cells, costs, first, count, cell, cost):
     """Insert a cell among `count` kept in order of cost from slot `first` on."""
     k = first + count - 1
     if cost >= costs[k]:
@@ -137,16 +135,14 @@ def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, r
                     break
                 if is_free(game, turn, r, int(near)):
                     walk = STEP * (abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE))
-                    put(cells, costs, first, 3, int(near), walk + int(static.home_price[home, near]) + CLEAR * int(game.rubble[near]))
+                    insert(cells, costs, first, 3, int(near), walk + int(static.home_price[home, near]) + CLEAR * int(game.rubble[near]))
         elif task == CLEAR_TASK and left > 30:
-            if turn.works[home] < 0:
-                turn.works[home] = list_work(game, rules, home, dials.reach, turn.work[home])
-            for k in range(turn.works[home]):
+            for k in range(count_work(game, rules, dials, turn, home)):
                 near = int(turn.work[home, 0, k])
                 walk = abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE)
                 cost = FAR_FROM_ROBOT * walk + int(turn.work[home, 1, k]) + 1000
                 if cost < costs[first + 3] and is_free(game, turn, r, near):
-                    put(cells, costs, first, 4, near, cost)
+                    insert(cells, costs, first, 4, near, cost)
         elif task == REAP_TASK and left < 400:
             cells[first] = best_lichen(game, rules, turn, r)
     power = int(game.robot_power[r])

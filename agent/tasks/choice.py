@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.tasks.ground import list_work
-from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NOTHING, ORE_TASK, REAP_TASK, assign
-from agent.tasks.threats import is_threatened
+from agent.tasks.memory import BEYOND, CLEAR_TASK, HOME_TASK, ICE_TASK, NOTHING, ORE_TASK, REAP_TASK, assign
+from agent.tasks.threats import is_dangerous, is_threatened
 from agent.tasks.trips import give, put_cargo, put_charge, put_digs, put_steps, standing_on
-from agent.tasks.ways import find_way, is_dangerous, is_moving, is_open
+from agent.tasks.ways import find_way, is_moving, is_open
 from engine.config import CELLS, MAX_ROBOTS, QUEUE, SIZE
 from engine.jit import jit
 from engine.state import DX, DY, ENTRY, ICE, METAL, ORE, WATER
 from wrappers.routes import CLEAR, NO_WAY, STEP
-from wrappers.targets import FAR_FROM_ROBOT, wall_cell
+from wrappers.targets import FAR_FROM_ROBOT, list_work, wall_cell
 
 SPARE = (10, 140)  # power that a light, a heavy robot keeps back on a trip
 LEAST_POWER = (50, 120)  # with which a light, and a heavy whose factory is thirsty, leave home at the least
@@ -58,14 +57,20 @@ def best_source(game, static, turn, player, home, r, task):
 
 
 @jit
+def count_work(game, rules, dials, turn, home):
+    """How much rubble there is to clear around the factory; it is listed in `turn.work[home]`."""
+    if turn.works[home] < 0:
+        turn.works[home] = list_work(game, rules, home, dials.reach, dials.reach + BEYOND, turn.work[home])
+    return int(turn.works[home])
+
+
+@jit
 def best_rubble(game, rules, dials, turn, player, home, r):
     """The cell whose clearing opens most ground for lichen soonest, that nobody works on; -1 if there is none."""
-    if turn.works[home] < 0:
-        turn.works[home] = list_work(game, rules, home, dials.reach, turn.work[home])
     cell = int(game.robot_cell[r])
     best = -1
     least = 1 << 30
-    for i in range(turn.works[home]):
+    for i in range(count_work(game, rules, dials, turn, home)):
         near = int(turn.work[home, 0, i])
         walk = abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE)
         cost = FAR_FROM_ROBOT * walk + int(turn.work[home, 1, i])
@@ -102,7 +107,7 @@ def heavy_task(game, rules, dials, turn, home, r, now, left, k):
 
 
 @jit
-def try_dig(game, rules, static, dials, memory, turn, r, task, target, now, left, queue, length, power, orders):
+def try_dig(game, rules, static, memory, turn, r, task, target, now, left, queue, length, power, orders):
     """Compile a trip that digs at `target`; whether it is worth it, and so ordered. `power` is what the robot has on the way."""
     heavy = int(game.robot_heavy[r])
     home = int(memory.home[r])
@@ -192,6 +197,18 @@ def try_reap(game, rules, memory, turn, r, target, now, left, queue, length, pow
 
 
 @jit
+def try_wish(game, rules, static, memory, turn, r, now, left, queue, length, power, orders):
+    """Compile the digging that robot `r` wishes; whether it does and it is possible, and so ordered."""
+    wish = int(turn.wish[r])
+    goal = int(turn.goal[r])
+    if wish == REAP_TASK:
+        return try_reap(game, rules, memory, turn, r, goal, now, left, queue, length, power, orders)
+    if wish != ICE_TASK and wish != ORE_TASK and wish != CLEAR_TASK or turn.used[goal]:
+        return False
+    return try_dig(game, rules, static, memory, turn, r, wish, goal, now, left, queue, length, power, orders)
+
+
+@jit
 def go_home(game, rules, memory, turn, r, now, queue, length, orders):
     """Order the walk to the nearest wall of the robot's factory; whether there is one."""
     steps = np.zeros(CELLS, np.int8)
@@ -205,8 +222,8 @@ def go_home(game, rules, memory, turn, r, now, queue, length, orders):
 
 
 @jit
-def step_aside(game, rules, memory, turn, r, now, queue, length, orders, flee):
-    """Order one step to a safe free cell: away from danger (`flee`), or off the tiles of a factory; whether there is one."""
+def step_aside(game, rules, memory, turn, r, now, orders):
+    """Order one step to a safe free cell, towards home; whether there is one."""
     player = r // MAX_ROBOTS
     heavy = int(game.robot_heavy[r])
     cell = int(game.robot_cell[r])
@@ -227,20 +244,26 @@ def step_aside(game, rules, memory, turn, r, now, queue, length, orders, flee):
             continue
         wall = wall_cell(near, home)
         away = abs(wall // SIZE - x) + abs(wall % SIZE - y)
-        inside = game.factory_at[near] >= 0
-        score = cost + 1000 * away if flee else cost + (100_000 if inside or game.ice[near] or game.ore[near] else 0)
+        score = cost + 1000 * away
         if score < least:
             best, least = d, score
     if best == 0:
         return False
-    steps = np.zeros(1, np.int8)
-    steps[0] = best
-    give(game, rules, memory, r, now, queue, put_steps(queue, length, steps, 1), orders)
+    give_step(game, rules, memory, r, now, best, orders)
     return True
 
 
 @jit
-def strike(game, rules, dials, memory, r, now, orders):
+def give_step(game, rules, memory, r, now, direction, orders):
+    """Order one step."""
+    queue = np.zeros((QUEUE, ENTRY), np.int16)
+    steps = np.zeros(1, np.int8)
+    steps[0] = direction
+    give(game, rules, memory, r, now, queue, put_steps(queue, 0, steps, 1), orders)
+
+
+@jit
+def strike(game, rules, memory, r, now, orders):
     """Step onto an enemy beside the robot of its own kind that will stand still, by its queue: who comes in destroys who stands.
 
     Whether there was one. A cell that another enemy could enter as well is left alone.
@@ -256,23 +279,14 @@ def strike(game, rules, dials, memory, r, now, orders):
             continue
         near = x * SIZE + y
         enemy = int(game.robot_at[near])
-        if enemy < 0 or enemy // MAX_ROBOTS == player or game.robot_heavy[enemy] > heavy:
-            continue
-        if game.robot_heavy[enemy] < heavy and not (
-            dials.prey and game.lichen[near] > 0 and game.factory_owner[game.strain[near]] == player
-        ):
-            continue
-        if is_moving(game, enemy):
+        if enemy < 0 or enemy // MAX_ROBOTS == player or game.robot_heavy[enemy] != heavy or is_moving(game, enemy):
             continue
         if game.factory_at[near] >= 0:
             continue
         price = int(rules.move_cost_at[heavy, game.rubble[near]]) + int(rules.action_queue_power_cost[heavy])
         if price > game.robot_power[r] or others_reach(game, size, player, enemy, near, heavy):
             continue
-        queue = np.zeros((QUEUE, ENTRY), np.int16)
-        steps = np.zeros(1, np.int8)
-        steps[0] = d
-        give(game, rules, memory, r, now, queue, put_steps(queue, 0, steps, 1), orders)
+        give_step(game, rules, memory, r, now, d, orders)
         return True
     return False
 
@@ -354,15 +368,13 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
     if factory != home and heavy and handing == 0 and int(static.home_price[home, game.robot_cell[r]]) + SPARE[1] < power:
         if go_home(game, rules, memory, turn, r, now, queue, 0, orders):
             return
-    kept = dials.light_keep
-    if heavy:
-        kept = dials.keep if game.factory_cargo[factory, METAL] >= rules.metal_cost[1] and left > dials.last_build else 0
-    elif int(game.factory_cargo[factory, WATER]) < 80 and now > 20:
+    kept = 0 if heavy else dials.light_keep
+    if not heavy and int(game.factory_cargo[factory, WATER]) < 80 and now > 20:
         kept = max(kept, 500)
     charge = max(min(int(turn.power[factory]) - kept, int(rules.battery_capacity[heavy]) - power), 0)
     least = LEAST_POWER[heavy]
     if heavy and int(game.factory_cargo[home, WATER]) > THIRSTY:
-        least = dials.first_power if now < dials.early else dials.trip_power
+        least = dials.trip_power
     ready = turn.wish[r] > NOTHING or power + charge >= least
     before = int(turn.power[factory])
     if ready:
@@ -374,19 +386,14 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
             turn.used[memory.target[r]] = 0
         memory.task[r] = NOTHING
         memory.target[r] = -1
-        wish = int(turn.wish[r])
-        goal = int(turn.goal[r])
-        if wish == HOME_TASK:
+        if turn.wish[r] == HOME_TASK:
             turn.power[factory] = before
             memory.rest[r] = now + REST
             if handing > 0:
                 give(game, rules, memory, r, now, queue, handing, orders)
             return
-        if wish == REAP_TASK and try_reap(game, rules, memory, turn, r, goal, now, left, queue, length, power + charge, orders):
+        if try_wish(game, rules, static, memory, turn, r, now, left, queue, length, power + charge, orders):
             return
-        if (wish == ICE_TASK or wish == ORE_TASK or wish == CLEAR_TASK) and not turn.used[goal]:
-            if try_dig(game, rules, static, dials, memory, turn, r, wish, goal, now, left, queue, length, power + charge, orders):
-                return
         full = power + charge >= dials.reap_power * int(rules.battery_capacity[heavy])
         if left <= dials.reap and full and may_reap(game, rules, dials, r, home, left):
             target = best_lichen(game, rules, turn, r)
@@ -401,7 +408,7 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
             else:
                 target = best_source(game, static, turn, player, home, r, task)
             if target >= 0 and try_dig(
-                game, rules, static, dials, memory, turn, r, task, target, now, left, queue, length, power + charge, orders
+                game, rules, static, memory, turn, r, task, target, now, left, queue, length, power + charge, orders
             ):
                 return
         turn.power[factory] = before
@@ -426,20 +433,15 @@ def choose_outside(game, rules, static, dials, memory, turn, r, now, left, order
     queue = np.zeros((QUEUE, ENTRY), np.int16)
     task = int(memory.task[r])
     target = int(memory.target[r])
-    wish = int(turn.wish[r])
-    if wish > NOTHING:
-        goal = int(turn.goal[r])
+    if turn.wish[r] > NOTHING:
         if target >= 0:
             turn.used[target] = 0
         memory.target[r] = -1
         target = -1
-        if wish == HOME_TASK and go_home(game, rules, memory, turn, r, now, queue, 0, orders):
+        if turn.wish[r] == HOME_TASK and go_home(game, rules, memory, turn, r, now, queue, 0, orders):
             return
-        if wish == REAP_TASK and try_reap(game, rules, memory, turn, r, goal, now, left, queue, 0, power, orders):
+        if try_wish(game, rules, static, memory, turn, r, now, left, queue, 0, power, orders):
             return
-        if (wish == ICE_TASK or wish == ORE_TASK or wish == CLEAR_TASK) and not turn.used[goal]:
-            if try_dig(game, rules, static, dials, memory, turn, r, wish, goal, now, left, queue, 0, power, orders):
-                return
     if task == CLEAR_TASK and left > 30:
         if target >= 0 and game.rubble[target] == 0:
             turn.used[target] = 0
@@ -457,13 +459,13 @@ def choose_outside(game, rules, static, dials, memory, turn, r, now, left, order
             return
         target = -1
     if target >= 0 and (task == ICE_TASK or task == ORE_TASK or task == CLEAR_TASK):
-        if try_dig(game, rules, static, dials, memory, turn, r, task, target, now, left, queue, 0, power, orders):
+        if try_dig(game, rules, static, memory, turn, r, task, target, now, left, queue, 0, power, orders):
             return
     elif task == NOTHING:
         if in_the_way(game, int(game.robot_cell[r])) and park(game, rules, memory, turn, r, now, queue, 0, orders):
             return
         target = best_rubble(game, rules, dials, turn, player, home, r) if left > 30 else -1
-        if target >= 0 and try_dig(game, rules, static, dials, memory, turn, r, CLEAR_TASK, target, now, left, queue, 0, power, orders):
+        if target >= 0 and try_dig(game, rules, static, memory, turn, r, CLEAR_TASK, target, now, left, queue, 0, power, orders):
             return
         if power > int(rules.battery_capacity[heavy]) // 2 and target < 0:
             memory.rest[r] = now + 8

@@ -12,10 +12,6 @@ class Dials(NamedTuple):
     """Steps onto enemies of the own kind that stand still, until so many have missed."""
     trip_power: int = 2900
     """Power with which a heavy leaves home at the least, while there is water."""
-    first_power: int = 1500
-    """The same in the first turns ..."""
-    early: int = 300
-    """... which are so many."""
     ice_a_heavy: float = 8.0
     """Water a turn that a heavy which digs ice is taken to bring."""
     supply: float = 0.05
@@ -38,8 +34,6 @@ class Dials(NamedTuple):
     """... and before."""
     heavy_power: int = 120
     """Power a turn that a factory needs for each heavy."""
-    keep: int = 0
-    """Power that heavies leave to a factory that has the metal for another one."""
     light_keep: int = 461
     """Power that lights leave to the heavies of their factory."""
     rich: int = 2503
@@ -56,8 +50,6 @@ class Dials(NamedTuple):
     """... with so much of their battery."""
     heavy_reap: int = 60
     """Turns before the end from which heavies do so as soon as their factory has enough to drink."""
-    prey: int = 0
-    """1: heavies step onto lights that stand on the own lichen."""
     late: int = 175
     """... and when so many turns are left."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.tasks.ground import MAX_WORK
 from engine.config import CELLS, MAX_ROBOTS
 from engine.jit import jit
 from engine.state import FACTORIES, ROBOTS
@@ -14,6 +13,9 @@ from wrappers.targets import wall_cell
 RICH_SHARE = 1500  # power for each heavy from which a factory takes one from another
 NOTHING, ICE_TASK, ORE_TASK, CLEAR_TASK, HOME_TASK, REAP_TASK, TASKS = range(7)
 NO_WISH = -1
+MAX_REACH = 20  # steps from the walls of a factory up to which rubble can be listed
+BEYOND = 4  # steps beyond that up to which open ground counts
+MAX_WORK = 12 * MAX_REACH + 2 * MAX_REACH * (MAX_REACH - 1)  # cells that near
 
 MEMORY_DTYPE = np.dtype(
     [
@@ -48,7 +50,7 @@ TURN_DTYPE = np.dtype(
         ("power", np.int32, (FACTORIES,)),  # of factories, less what robots were promised in this turn
         ("crew", np.int16, (FACTORIES, 2, TASKS)),  # robots that work for a factory, by kind and task
         ("works", np.int16, (FACTORIES,)),  # rubble listed for a factory, or -1
-        ("work", np.int16, (FACTORIES, 2, MAX_WORK)),  # that rubble, as of `list_work`
+        ("work", np.int16, (FACTORIES, 2, MAX_WORK)),  # that rubble, as of `wrappers.targets.list_work`
     ],
     align=True,
 )

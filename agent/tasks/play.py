@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from agent.tasks.choice import choose_at_home, choose_outside, step_aside, strike
 from agent.tasks.factories import factory_order
 from agent.tasks.memory import REAP_TASK, balance, refresh
-from agent.tasks.threats import is_threatened, note_attacks, write_threats
+from agent.tasks.threats import is_dangerous, is_threatened, note_attacks, write_threats
 from agent.tasks.trips import standing_on
-from agent.tasks.ways import is_dangerous, is_moving, is_open, write_danger
-from engine.config import MAX_ROBOTS, QUEUE, SIZE
+from agent.tasks.ways import is_moving, is_open
+from engine.config import MAX_ROBOTS, SIZE
 from engine.jit import jit
-from engine.state import DIG, DX, DY, ENTRY, ICE, MOVE, ORE
+from engine.state import DIG, DX, DY, ICE, MOVE, ORE
 from wrappers.action import keep_apart
 
 FORGETS = 16  # turns in which a robot forgets that a strike missed
@@ -54,7 +52,6 @@ def begin_turn(game, rules, dials, static, memory, turn, player, orders):
     now = int(game.real_step)
     refresh(game, memory, turn, player)
     note_attacks(game, memory, turn, player)
-    write_danger(game, rules, turn, player)
     write_threats(game, rules, memory, turn, player)
     if now % 8 == 0:
         balance(game, static, memory, turn, player)
@@ -71,14 +68,13 @@ def acts_at_once(game, rules, dials, memory, turn, player, r, now, orders):
     cell = int(game.robot_cell[r])
     if memory.missed[r] > 0 and now % FORGETS == 0:
         memory.missed[r] -= 1
-    if memory.missed[r] < dials.strikes and strike(game, rules, dials, memory, r, now, orders):
+    if memory.missed[r] < dials.strikes and strike(game, rules, memory, r, now, orders):
         memory.missed[r] += 1
         return True
     on = game.queue_len[r] > 0 and goes_on(game, rules, turn, player, r)
     if standing_on(game, r) < 0 and not (on and is_moving(game, r)):
         if is_dangerous(game, turn, r, cell) or memory.task[r] != REAP_TASK and is_threatened(turn, heavy, cell):
-            queue = np.zeros((QUEUE, ENTRY), np.int16)
-            if step_aside(game, rules, memory, turn, r, now, queue, 0, orders, True):
+            if step_aside(game, rules, memory, turn, r, now, orders):
                 return True
     return on or game.queue_len[r] == 0 and now < memory.rest[r]
 

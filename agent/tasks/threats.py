@@ -1,4 +1,4 @@
-"""What enemies could do: where a robot that stands still could be destroyed, and how often they do it."""
+"""What enemies could do: where a robot could be destroyed, and how often those that stand still are attacked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from engine.config import MAX_ROBOTS, SIZE
 from engine.jit import jit
 from engine.state import DX, DY, MOVE
 
+ANY_POWER = 30_000  # more than any robot has
+STEP_POWER = (8, 130)  # at most what a light, a heavy robot pays for an order and a step
 WORTH = 25  # a robot in digs
 DOUBT = 20  # turns beside enemies that count as seen before the game, ...
 ATTACKS = 4  # ... and in how many of them they attacked
@@ -41,7 +43,13 @@ def note_attacks(game, memory, turn, player):
 
 @jit
 def write_threats(game, rules, memory, turn, player):
-    """Where a standing light, a standing heavy robot could be destroyed in this turn, `turn.threat`; and whether such robots dare it."""
+    """What enemies can do where they stand or can step to, own factories left out.
+
+    `turn.danger`: of two robots of a kind that step onto a cell the one with more power wins, so a robot is in danger from those that
+    have at least as much. `turn.threat`: who steps onto a cell destroys who stands there, whatever their power; `turn.dares` says
+    whether robots of a kind stand there all the same.
+    """
+    turn.danger[:] = 0
     turn.threat[:] = 0
     size = int(rules.map_size)
     other = 1 - player
@@ -51,6 +59,7 @@ def write_threats(game, rules, memory, turn, player):
         if not game.robot_alive[e]:
             continue
         heavy = int(game.robot_heavy[e])
+        power = int(game.robot_power[e])
         cell = int(game.robot_cell[e])
         for d in range(5):
             x = cell // SIZE + DX[d]
@@ -61,12 +70,21 @@ def write_threats(game, rules, memory, turn, player):
             factory = game.factory_at[near]
             if factory >= 0 and game.factory_owner[factory] == player:
                 continue
-            if d > 0 and rules.move_cost_at[heavy, game.rubble[near]] > game.robot_power[e]:
+            if d > 0 and rules.move_cost_at[heavy, game.rubble[near]] > power:
                 continue
+            turn.danger[heavy, near] = max(int(turn.danger[heavy, near]), power)
+            if heavy:
+                turn.danger[0, near] = ANY_POWER
             comes = d > 0 and game.queue_len[e] > 0 and game.queue[e, 0, 0] == MOVE and game.queue[e, 0, 1] == d
-            level = 2 if comes else 1
             for kind in range(heavy + 1):
-                turn.threat[kind, near] = max(int(turn.threat[kind, near]), level)
+                turn.threat[kind, near] = max(int(turn.threat[kind, near]), 2 if comes else 1)
+
+
+@jit
+def is_dangerous(game, turn, r, cell):
+    """Whether robot `r` could be destroyed by stepping onto this cell in this turn; the step may have cost it some power."""
+    heavy = int(game.robot_heavy[r])
+    return turn.danger[heavy, cell] > 0 and turn.danger[heavy, cell] + STEP_POWER[heavy] > game.robot_power[r]
 
 
 @jit

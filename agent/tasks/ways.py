@@ -6,61 +6,17 @@ import heapq
 
 import numpy as np
 
+from agent.tasks.threats import is_dangerous
 from engine.config import CELLS, MAX_ROBOTS, SIZE
 from engine.jit import jit
 from engine.state import DX, DY, MOVE
 from wrappers.routes import NO_WAY
-
-ANY_POWER = 30_000  # more than any robot has
-STEP_POWER = (8, 130)  # at most what a light, a heavy robot pays for an order and a step
 
 
 @jit
 def is_moving(game, r):
     """Whether the robot's queue moves it on."""
     return game.queue_len[r] > 0 and game.queue[r, 0, 0] == MOVE and game.queue[r, 0, 1] != 0
-
-
-@jit
-def write_danger(game, rules, turn, player):
-    """What enemies can do where they stand or can step to, own factories left out: `turn.danger`.
-
-    Of two robots of a kind the one with more power wins, so a robot is in danger from those that have at least as much.
-    """
-    turn.danger[:] = 0
-    size = int(rules.map_size)
-    other = 1 - player
-    for r in range(other * MAX_ROBOTS, other * MAX_ROBOTS + int(game.robot_slots[other])):
-        if not game.robot_alive[r]:
-            continue
-        heavy = int(game.robot_heavy[r])
-        cell = int(game.robot_cell[r])
-        x = cell // SIZE
-        y = cell % SIZE
-        for d in range(5):
-            nx = x + DX[d]
-            ny = y + DY[d]
-            if nx < 0 or ny < 0 or nx >= size or ny >= size:
-                continue
-            near = nx * SIZE + ny
-            factory = game.factory_at[near]
-            if factory >= 0 and game.factory_owner[factory] == player:
-                continue
-            if d > 0 and rules.move_cost_at[heavy, game.rubble[near]] > game.robot_power[r]:
-                continue
-            power = int(game.robot_power[r])
-            if heavy:
-                turn.danger[1, near] = max(int(turn.danger[1, near]), power)
-                turn.danger[0, near] = ANY_POWER
-            else:
-                turn.danger[0, near] = max(int(turn.danger[0, near]), power)
-
-
-@jit
-def is_dangerous(game, turn, r, cell):
-    """Whether robot `r` could be destroyed on this cell in this turn; entering it may have cost it some power."""
-    heavy = int(game.robot_heavy[r])
-    return turn.danger[heavy, cell] > 0 and turn.danger[heavy, cell] + STEP_POWER[heavy] > game.robot_power[r]
 
 
 @jit

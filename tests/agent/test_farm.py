@@ -17,8 +17,9 @@ from agent.tasks.dials import Dials
 from agent.tasks.memory import empty_memory, empty_turn, refresh
 from agent.tasks.play import begin_turn, end_turn
 from agent.tasks.side import FarmSide
+from agent.tasks.threats import is_dangerous, write_threats
 from agent.tasks.trips import put_steps
-from agent.tasks.ways import find_way, is_dangerous, write_danger
+from agent.tasks.ways import find_way
 from engine.config import CELLS, QUEUE, SIZE, GameConfig
 from engine.engine import Engine
 from engine.maps import MapPool
@@ -96,7 +97,7 @@ def test_ways_are_the_cheapest(seed: int) -> None:
     game, rules = engine.games[0], engine.rules
     turn, memory = empty_turn(), empty_memory(1)[0]
     refresh(game, memory, turn, 0)
-    write_danger(game, rules, turn, 0)
+    write_threats(game, rules, memory, turn, 0)
     r = int(game["robot_order"][0, 0])
     heavy, start = int(game["robot_heavy"][r]), int(game["robot_cell"][r])
     enter = np.full(CELLS, NO_WAY, np.int16)
