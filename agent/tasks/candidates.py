@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from agent.tasks.choice import best_lichen, count_work, dig_counts, water_need
+from agent.tasks.factories import can_build, can_water
 from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK, TASKS
 from agent.tasks.threats import is_dangerous, is_threatened
 from agent.tasks.trips import standing_on
 from engine.config import MAX_ROBOTS, SIZE
 from engine.jit import jit
-from engine.state import ICE, METAL, ORE, WATER
+from engine.state import BUILD_HEAVY, BUILD_LIGHT, ICE, METAL, NO_ACTION, ORE, WATER, WATER_LICHEN
 from wrappers.routes import CLEAR, NO_WAY, STEP
 from wrappers.targets import FAR_FROM_ROBOT, numbered
 
@@ -27,9 +28,14 @@ FIRST = np.array([[task, sum(c for _, c in SLOTS[:i])] for i, (task, _) in enume
 STATE = numbered(
     "heavy", "power", "ice", "ore", "at_home", "turn", "left", "water", "supply", "factory_ice", "metal", "factory_power",
     "grow", "tiles", "lichen", "heavies", "lights", "heavies_on_ice", "heavies_on_ore", "lights_clearing", "reaping",
+    "room",
     "factories", "enemy_factories", "own_heavies", "enemy_heavies", "own_lights", "enemy_lights", "own_lichen", "enemy_lichen", "doing",
 )  # fmt: skip
 STATE_SIZE = len(STATE) + TASKS - 1  # the last is the first of one number for each task that it may be doing
+LIGHT, HEAVY, FACTORY = range(3)  # kinds of entities that decide
+# what a factory could do; its candidates are so many slots, each with a one in the place of its number
+FACTORY_ORDERS = np.array([NO_WISH, NO_ACTION, BUILD_LIGHT, BUILD_HEAVY, WATER_LICHEN], np.int8)
+FACTORY_PAUSE = 4  # turns from one decision of a factory to the next
 CANDIDATE = numbered("rule", "ice", "ore", "clear", "reap", "home", "walk", "back", "digs", "gain", "same", "threat")
 CANDIDATE_SIZE = len(CANDIDATE)
 KIND_OF = {NO_WISH: 0, ICE_TASK: 1, ORE_TASK: 2, CLEAR_TASK: 3, REAP_TASK: 4, HOME_TASK: 5}
@@ -37,22 +43,13 @@ KINDS = np.array([KIND_OF[int(task)] for task in TASK_OF], np.int64)
 
 
 @jit
-def write_state(game, rules, memory, turn, totals, r, left, row):
-    """The state of robot `r` for `row [STATE_SIZE]`, all numbers of the order of one. `totals [2, 4]`: see `side_totals`."""
-    player = r // MAX_ROBOTS
-    heavy = int(game.robot_heavy[r])
-    home = int(memory.home[r])
-    capacity = float(rules.cargo_space[heavy])
+def write_farm_state(game, rules, memory, turn, totals, player, home, left, row):
+    """What a state says of the factory and of both sides; the rest of `row [STATE_SIZE]` becomes 0, as if the robot were gone."""
     crew = turn.crew[home]
     need = water_need(game, rules, home)
     water = int(game.factory_cargo[home, WATER])
     tiles = int(game.factory_connected[home])
     row[:] = 0
-    row[STATE.heavy] = heavy
-    row[STATE.power] = int(game.robot_power[r]) / float(rules.battery_capacity[heavy])
-    row[STATE.ice] = int(game.robot_cargo[r, ICE]) / capacity
-    row[STATE.ore] = int(game.robot_cargo[r, ORE]) / capacity
-    row[STATE.at_home] = standing_on(game, r) >= 0
     row[STATE.turn] = 1 - left / 1000.0
     row[STATE.left] = min(left, 200) / 200.0
     row[STATE.water] = min(water / 200.0, 3.0)
@@ -69,9 +66,23 @@ def write_state(game, rules, memory, turn, totals, r, left, row):
     row[STATE.heavies_on_ore] = int(crew[1, ORE_TASK]) / 2.0
     row[STATE.lights_clearing] = int(crew[0, CLEAR_TASK]) / 8.0
     row[STATE.reaping] = (int(crew[0, REAP_TASK]) + int(crew[1, REAP_TASK])) / 8.0
+    row[STATE.room] = int(memory.room[home]) / 50.0
     for k in range(4):
         row[STATE.factories + 2 * k] = totals[player, k]
         row[STATE.enemy_factories + 2 * k] = totals[1 - player, k]
+
+
+@jit
+def write_state(game, rules, memory, turn, totals, r, left, row):
+    """The state of robot `r` for `row [STATE_SIZE]`, all numbers of the order of one. `totals [2, 4]`: see `side_totals`."""
+    heavy = int(game.robot_heavy[r])
+    capacity = float(rules.cargo_space[heavy])
+    write_farm_state(game, rules, memory, turn, totals, r // MAX_ROBOTS, int(memory.home[r]), left, row)
+    row[STATE.heavy] = heavy
+    row[STATE.power] = int(game.robot_power[r]) / float(rules.battery_capacity[heavy])
+    row[STATE.ice] = int(game.robot_cargo[r, ICE]) / capacity
+    row[STATE.ore] = int(game.robot_cargo[r, ORE]) / capacity
+    row[STATE.at_home] = standing_on(game, r) >= 0
     row[STATE.doing + memory.task[r]] = 1
 
 
@@ -180,19 +191,44 @@ def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, r
 
 @jit
 def observe_side(game, rules, static, dials, memory, turn, player, kind, first, robots, state, cells, rows, mask):
-    """Write the rows, from number `first` on, of the robots of a side that decide and are of the kind (0 light, 1 heavy, 2 both), as far as
-    there is room: `robots [M]`, `state [M, STATE_SIZE]`, `cells [M, K]`, `rows [M, K, CANDIDATE_SIZE]`, `mask [M, K]`. Returns the next
-    number."""
+    """Write the rows, from number `first` on, of the robots of a side that decide and are of the kind (LIGHT or HEAVY), as far as there is
+    room: `robots [M]`, `state [M, STATE_SIZE]`, `cells [M, K]`, `rows [M, K, CANDIDATE_SIZE]`, `mask [M, K]`. Returns the next number."""
     left = int(rules.max_episode_length) - int(game.real_step)
     totals = np.zeros((2, 4), np.float32)
     side_totals(game, totals)
     for i in range(int(game.robot_count[player])):
         r = int(game.robot_order[player, i])
-        if not turn.decides[r] or kind < 2 and game.robot_heavy[r] != kind or first >= len(robots):
+        if not turn.decides[r] or game.robot_heavy[r] != kind or first >= len(robots):
             continue
         robots[first] = r
         write_state(game, rules, memory, turn, totals, r, left, state[first])
         write_candidates(game, rules, static, dials, memory, turn, r, left, cells[first], rows[first], mask[first])
+        first += 1
+    return first
+
+
+@jit
+def observe_factories(game, rules, dials, memory, turn, player, first, robots, state, rows, mask):
+    """The same of the factories of a side that decide in this turn; `robots` is -1 - the factory's number. Returns the next number."""
+    left = int(rules.max_episode_length) - int(game.real_step)
+    totals = np.zeros((2, 4), np.float32)
+    side_totals(game, totals)
+    for f in range(game.factory_count):
+        if not game.factory_alive[f] or game.factory_owner[f] != player or first >= len(robots):
+            continue
+        if (int(game.real_step) + f) % FACTORY_PAUSE:
+            continue
+        robots[first] = -1 - f
+        write_farm_state(game, rules, memory, turn, totals, player, f, left, state[first])
+        rows[first] = 0
+        mask[first] = 0
+        for k in range(len(FACTORY_ORDERS)):
+            rows[first, k, k] = 1
+        mask[first, 0] = 1
+        mask[first, 1] = 1
+        mask[first, 2] = left > dials.last_build and can_build(game, rules, turn, f, 0)
+        mask[first, 3] = left > dials.last_build and can_build(game, rules, turn, f, 1)
+        mask[first, 4] = can_water(game, f)
         first += 1
     return first
 
@@ -203,3 +239,13 @@ def put_wishes(turn, first, last, robots, cells, choice):
     for m in range(first, last):
         turn.wish[robots[m]] = TASK_OF[choice[m]]
         turn.goal[robots[m]] = cells[m, choice[m]]
+
+
+@jit
+def put_orders(game, turn, player, held):
+    """What the factories of a side chose last, `held [FACTORIES]`, becomes their wish; building is a wish for one turn, then they save."""
+    for f in range(game.factory_count):
+        if game.factory_alive[f] and game.factory_owner[f] == player:
+            order = FACTORY_ORDERS[held[f]]
+            stays = order == NO_WISH or order == WATER_LICHEN or (int(game.real_step) + f) % FACTORY_PAUSE == 0
+            turn.order[f] = order if stays else NO_ACTION

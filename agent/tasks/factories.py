@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from agent.tasks.ground import room_to_grow
-from agent.tasks.memory import ICE_TASK
+from agent.tasks.memory import ICE_TASK, NO_WISH
 from engine.config import MAX_ROBOTS
 from engine.jit import jit
 from engine.state import BUILD_HEAVY, BUILD_LIGHT, METAL, NO_ACTION, WATER, WATER_LICHEN
 
 SAFE_WATER = 50  # what watering leaves to a factory at least
+DRINK = 10  # water that a factory keeps when it waters as it wishes
 LATE = 20  # turns by which ice may come late
 LOOKS = 4  # turns after which a factory looks again for room to grow
 ICE_TRIP = 30  # turns until a robot that is home brings ice
@@ -49,8 +50,35 @@ def wants_water(game, rules, dials, memory, turn, player, f, now, left):
 
 
 @jit
+def can_build(game, rules, turn, f, heavy):
+    """Whether a factory could build a robot of a kind now."""
+    if game.robot_at[game.factory_cell[f]] >= 0:
+        return False
+    return game.factory_cargo[f, METAL] >= rules.metal_cost[heavy] and turn.power[f] >= rules.power_cost[heavy]
+
+
+@jit
+def can_water(game, f):
+    """Whether a factory could water and still drink."""
+    return game.factory_grow[f] > 0 and int(game.factory_cargo[f, WATER]) - (int(game.factory_grow[f]) + 9) // 10 >= DRINK
+
+
+@jit
+def wished_order(game, rules, turn, f):
+    """The order that a factory wishes, or NO_ACTION while it is not possible."""
+    wish = int(turn.order[f])
+    if wish == WATER_LICHEN:
+        return WATER_LICHEN if can_water(game, f) else NO_ACTION
+    if wish == BUILD_HEAVY or wish == BUILD_LIGHT:
+        return wish if can_build(game, rules, turn, f, 1 if wish == BUILD_HEAVY else 0) else NO_ACTION
+    return NO_ACTION
+
+
+@jit
 def factory_order(game, rules, dials, memory, turn, player, f, now, left):
-    """BUILD_LIGHT, BUILD_HEAVY, WATER_LICHEN or NO_ACTION."""
+    """BUILD_LIGHT, BUILD_HEAVY, WATER_LICHEN or NO_ACTION: what the factory wishes, or else what the rule says."""
+    if turn.order[f] != NO_WISH:
+        return wished_order(game, rules, turn, f)
     metal = int(game.factory_cargo[f, METAL])
     power = int(turn.power[f])
     if left > dials.last_build and game.robot_at[game.factory_cell[f]] < 0:

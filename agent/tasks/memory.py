@@ -12,7 +12,7 @@ from wrappers.targets import wall_cell
 
 RICH_SHARE = 1500  # power for each heavy from which a factory takes one from another
 NOTHING, ICE_TASK, ORE_TASK, CLEAR_TASK, HOME_TASK, REAP_TASK, TASKS = range(7)
-NO_WISH = -1
+NO_WISH = -2
 MAX_REACH = 20  # steps from the walls of a factory up to which rubble can be listed
 BEYOND = 4  # steps beyond that up to which open ground counts
 MAX_WORK = 12 * MAX_REACH + 2 * MAX_REACH * (MAX_REACH - 1)  # cells that near
@@ -46,6 +46,7 @@ TURN_DTYPE = np.dtype(
         ("decides", np.uint8, (ROBOTS,)),  # robots that take a new task in this turn ...
         ("wish", np.int8, (ROBOTS,)),  # ... and which: a task, or NO_WISH for what the rule says ...
         ("goal", np.int16, (ROBOTS,)),  # ... and the cell that it digs
+        ("order", np.int8, (FACTORIES,)),  # what factories wish to do: an order, or NO_WISH for what the rule says
         ("used", np.uint8, (CELLS,)),  # targets of own robots
         ("power", np.int32, (FACTORIES,)),  # of factories, less what robots were promised in this turn
         ("crew", np.int16, (FACTORIES, 2, TASKS)),  # robots that work for a factory, by kind and task
@@ -91,6 +92,7 @@ def refresh(game, memory, turn, player):
     turn.works[:] = -1
     turn.decides[:] = 0
     turn.wish[:] = NO_WISH
+    turn.order[:] = NO_WISH
     for f in range(game.factory_count):
         turn.power[f] = game.factory_power[f]
     for r in range(player * MAX_ROBOTS, player * MAX_ROBOTS + int(game.robot_slots[player])):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from agent.lichen_opening import lichen_opening
-from agent.tasks.candidates import CANDIDATE_SIZE, CANDIDATES, STATE_SIZE, observe_side, put_wishes
+from agent.tasks.candidates import CANDIDATE_SIZE, CANDIDATES, HEAVY, LIGHT, STATE_SIZE, observe_side, put_wishes
 from agent.tasks.dials import Dials
 from agent.tasks.memory import empty_memory, empty_turn, refresh
 from agent.tasks.play import begin_turn, end_turn
@@ -138,7 +138,9 @@ def decide(engine: Engine, player: int, memory: Any, turn: Any, static: Any, rng
     state = np.zeros((count, STATE_SIZE), np.float32)
     rows, mask = np.zeros((count, CANDIDATES, CANDIDATE_SIZE), np.float32), np.zeros((count, CANDIDATES), np.uint8)
     begin_turn(game, rules, dials, static, memory, turn, player, orders)
-    last = observe_side(game, rules, static, dials, memory, turn, player, 2, 0, robots, state, cells, rows, mask)
+    last = 0
+    for kind in (LIGHT, HEAVY):
+        last = observe_side(game, rules, static, dials, memory, turn, player, kind, last, robots, state, cells, rows, mask)
     assert np.isfinite(state[:last]).all() and np.isfinite(rows[:last]).all() and np.abs(state[:last]).max(initial=0) < 10
     assert mask[:last, 0].all()  # the rule's
     diggers = (cells[:last] >= 0) & (mask[:last] == 1)

@@ -1,0 +1,60 @@
+"""Learned heads on the farm's rule: for a kind of entity, a small network that scores the candidates. Numpy only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, NamedTuple
+
+import numpy as np
+
+from agent.tasks.candidates import CANDIDATE, CANDIDATE_SIZE, STATE_SIZE
+
+RULE = 4.0  # by which the rule's candidate begins above the others
+SHIPPED = Path(__file__).resolve().parent.parent / "shipped" / "tasks.npz"
+
+
+class Head(NamedTuple):
+    """The weights of one kind's network, H wide."""
+
+    of_state: np.ndarray
+    """[STATE_SIZE, H]"""
+    state_bias: np.ndarray
+    """[H]"""
+    of_candidate: np.ndarray
+    """[CANDIDATE_SIZE, H]"""
+    hidden: np.ndarray
+    """[H, H]"""
+    hidden_bias: np.ndarray
+    """[H]"""
+    score: np.ndarray
+    """[H]"""
+
+
+def choose(head: Head, state: np.ndarray, candidates: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The best candidate `[M]` of entities in `state [M, STATE_SIZE]`, among `candidates [M, K, CANDIDATE_SIZE]` that `mask [M, K]` allows;
+    the rule's, 0, where a score is no number."""
+    first = (state @ head.of_state + head.state_bias)[:, None] + candidates @ head.of_candidate
+    scores = np.maximum(np.maximum(first, 0) @ head.hidden + head.hidden_bias, 0) @ head.score + RULE * candidates[..., CANDIDATE.rule]
+    best = np.where(mask, scores, -np.inf).argmax(1)
+    return np.where(np.isfinite(scores).all(1), best, 0)
+
+
+def save_heads(heads: Dict[int, Head], path: Path) -> None:
+    """Write heads by kind (`agent.tasks.candidates`: LIGHT, HEAVY, FACTORY)."""
+    np.savez(path, **{f"{kind}.{name}": values for kind, head in heads.items() for name, values in head._asdict().items()})
+
+
+def load_heads(path: Path = SHIPPED) -> Dict[int, Head]:
+    """Heads that `save_heads` wrote. Raises `ValueError` for others' shapes and for weights that are no numbers."""
+    with np.load(path, allow_pickle=False) as file:
+        weights: Dict[int, Dict[str, Any]] = {}
+        for name in file.files:
+            kind, part = name.split(".")
+            weights.setdefault(int(kind), {})[part] = file[name]
+    heads = {kind: Head(**parts) for kind, parts in weights.items()}
+    for kind, head in heads.items():
+        if head.of_state.shape[0] != STATE_SIZE or head.of_candidate.shape[0] != CANDIDATE_SIZE:
+            raise ValueError(f"{path} was learned with other observations; learn it anew.")
+        if not all(np.isfinite(values).all() for values in head):
+            raise ValueError(f"{path} has weights of kind {kind} that are no numbers.")
+    return heads

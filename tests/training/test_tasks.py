@@ -1,0 +1,124 @@
+"""Learning on tasks: trajectories of single entities, their advantages, and that what was learned is what plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from agent.tasks.candidates import FACTORY, HEAVY, LIGHT
+from agent.tasks.dials import Dials
+from agent.tasks.heads import load_heads, save_heads
+from agent.tasks.memory import empty_memory, empty_turn
+from agent.tasks.play import play_all
+from agent.tasks.side import FarmSide
+from engine.config import GameConfig
+from training.tasks.games import LAST, advantages
+from training.tasks.learner import Options, learn, load
+from training.tasks.net import TaskNet
+from training.tasks.rollout import SCALE, Rollout, opened, play_games, seen
+
+CONFIG = GameConfig.for_map_size(48)
+SEEDS = range(7_000_000, 7_000_002)
+KINDS = (LIGHT, HEAVY, FACTORY)
+
+
+def random_nets(seed: int) -> dict[int, TaskNet]:
+    """Nets that often choose otherwise than the rule."""
+    torch.manual_seed(seed)
+    nets = {kind: TaskNet(16) for kind in KINDS}
+    for net in nets.values():
+        torch.nn.init.normal_(net.score.weight, std=3.0)
+    return nets
+
+
+@pytest.fixture(scope="module")
+def games() -> Rollout:
+    nets = random_nets(0)
+    return play_games(CONFIG, SEEDS, (nets, nets), torch.Generator().manual_seed(0))
+
+
+def test_untrained_nets_play_the_rule() -> None:
+    nets = {kind: TaskNet() for kind in KINDS}
+    played = play_games(CONFIG, SEEDS, (nets, nets), None)
+    engine, static = opened(CONFIG, SEEDS)
+    memory, turn = empty_memory(len(SEEDS)), empty_turn()
+    for _ in range(CONFIG.max_episode_length):
+        play_all(engine.games, engine.rules, Dials(), static, memory, turn, np.full(len(SEEDS), 2, np.int8), engine.orders)
+        engine.step()
+    assert (played.rows["choice"] == 0).all() and len(played.rows) > 1000
+    assert played.lichen.tolist() == engine.games["lichen_total"].tolist()
+
+
+def test_the_agent_plays_what_was_learned(tmp_path: Path) -> None:
+    nets = random_nets(1)
+    played = play_games(CONFIG, SEEDS[:1], (nets, {}), None)
+    save_heads({kind: net.head() for kind, net in nets.items()}, tmp_path / "heads.npz")
+    sides = FarmSide(heads=load_heads(tmp_path / "heads.npz")), FarmSide()
+    engine, _ = opened(CONFIG, SEEDS[:1])
+    for _ in range(CONFIG.max_episode_length):
+        for player, side in enumerate(sides):
+            side.write_orders(engine.games[0], engine.rules, player, engine.orders[0])
+        engine.step()
+    assert (played.rows["choice"] > 0).mean() > 0.05
+    assert played.lichen.tolist() == engine.games["lichen_total"].tolist()
+
+
+def test_each_entity_has_a_trajectory_of_its_own(games: Rollout) -> None:
+    rows: Any = games.rows
+    followed = np.flatnonzero(rows["next"] >= 0)
+    after = rows["next"][followed]
+    assert (after > followed).all() and len(set(after.tolist())) == len(after)
+    for name in ("game", "side", "kind", "robot", "ident", "home"):
+        assert (rows[name][followed] == rows[name][after]).all()
+    heads = np.setdiff1d(np.arange(len(rows)), after)
+    owners = [tuple(row) for row in rows[heads][["game", "side", "robot", "ident", "home"]].tolist()]
+    again = len(owners) - len(set(owners))  # only those that came back to a factory that they had left
+    assert again < len(owners) / 50
+    ended = rows[rows["next"] < LAST]
+    assert (np.sort(-2 - ended["next"]) == np.arange(len(games.ghosts))).all() and len(ended) > 10
+    ghosts = games.ghosts[-2 - ended["next"]]
+    assert (ghosts["home"] == ended["home"]).all() and (ghosts["game"] == ended["game"]).all() and (ended["kind"] != FACTORY).all()
+
+
+def test_what_is_paid_is_the_difference_at_the_end(games: Rollout) -> None:
+    totals = np.zeros((len(SEEDS), 2))
+    for game, side, home in {(row["game"], row["side"], row["home"]) for row in games.rows}:
+        totals[game, side] += games.outcome[game, home] * SCALE
+    assert np.allclose(totals[:, 0], games.lichen[:, 0] - games.lichen[:, 1], atol=1)
+    assert np.allclose(totals[:, 1], -totals[:, 0], atol=1)
+
+
+def test_ratios_are_one_before_the_first_step(games: Rollout) -> None:
+    nets = random_nets(0)
+    for kind, net in nets.items():
+        own = np.flatnonzero(games.rows["kind"] == kind)
+        choice = torch.from_numpy(games.rows["choice"][own].astype(np.int64))
+        again = net(*seen(games.rows[own])).gather(1, choice[:, None])[:, 0]
+        assert len(own) > 100 and torch.allclose(again, games.log_prob[own], atol=1e-4)
+        assert games.rows["mask"][own][np.arange(len(own)), choice].all()
+
+
+def test_advantages_by_hand() -> None:
+    # robot A: rows 0, 2, 4, alive at the end; robot B: rows 1, 3, then dead, with ghost 0 in its place
+    after = np.array([2, 3, 4, -2, LAST])
+    values, ghosts = np.array([1.0, 2.0, 1.5, 2.5, 3.0]), np.array([0.5])
+    returns, result = np.full(5, 4.0), np.zeros(5)
+    advantages(after, values, ghosts, returns, 0.5, result)
+    last, middle = 4.0 - 3.0, 3.0 - 1.5
+    assert result[4] == last and result[2] == middle + 0.5 * last and result[0] == 0.5 + 0.5 * result[2]
+    assert result[3] == 0.5 - 2.5 and result[1] == 0.5 + 0.5 * result[3]
+    advantages(after, values, ghosts, returns, 1.0, result)
+    assert np.allclose(result[[0, 2, 4]], 4.0 - values[[0, 2, 4]])  # what was paid less what was expected
+
+
+def test_learning_changes_what_it_says_and_keeps_it(tmp_path: Path) -> None:
+    options = Options(kinds=("heavies",), iterations=2, games=2, critic_first=1, evaluate_every=2, evaluate_games=2, out=tmp_path)
+    first, second = learn(options), learn(options)
+    assert list(first) == [HEAVY] and first[HEAVY].score.weight.abs().max() > 0
+    kept = load(tmp_path / "heads-1-2.pt")
+    for name, weights in first[HEAVY].state_dict().items():
+        assert torch.equal(weights, second[HEAVY].state_dict()[name]) and torch.equal(weights, kept[HEAVY].state_dict()[name])

@@ -1,0 +1,106 @@
+"""Whole games at the level of tasks, N at a time, chosen by networks or by the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from agent.lichen_opening import lichen_opening
+from agent.tasks.dials import Dials
+from agent.tasks.memory import TURN_DTYPE, empty_memory
+from engine.config import GameConfig
+from engine.engine import Engine
+from engine.maps import MapPool
+from engine.state import FACTORIES
+from training.tasks.games import GHOST_DTYPE, ROWS_DTYPE, act_all, empty_last_rows, observe_all, outcomes
+from training.tasks.net import TaskNet
+from wrappers.observation import empty_static, write_static
+
+SCALE = 5000.0  # lichen that an outcome of one stands for
+ROWS_A_GAME = 8000  # to begin with
+
+Policy = Mapping[int, TaskNet]
+"""The network of each kind of entity (`agent.tasks.candidates`: LIGHT, HEAVY, FACTORY) that does not play by the rule."""
+
+
+class Rollout(NamedTuple):
+    """Whole games and what was decided in them."""
+
+    rows: Any
+    """[R] of `ROWS_DTYPE`, in the order of time."""
+    log_prob: torch.Tensor
+    """[R] of what was chosen."""
+    ghosts: Any
+    """[G] of `GHOST_DTYPE`."""
+    outcome: np.ndarray
+    """[N, FACTORIES], in units of `SCALE`."""
+    lichen: np.ndarray
+    """[N, 2]"""
+    turns: int
+    """Of all games together."""
+
+
+def seen(rows: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """State, candidates and mask of rows, as a `TaskNet` takes them."""
+    return torch.from_numpy(rows["state"].copy()), torch.from_numpy(rows["candidates"].copy()), torch.from_numpy(rows["mask"].copy()).bool()
+
+
+def opened(config: GameConfig, seeds: range) -> tuple[Engine, Any]:
+    """Games on the map of each seed, opened by both sides alike, and their static records."""
+    engine, static = Engine(config, len(seeds)), empty_static(len(seeds))
+    pool = MapPool(config, seeds)
+    for i in range(len(seeds)):
+        engine.reset(i, pool, i)
+        while engine.games[i]["real_step"] < 0:
+            for player in range(2):
+                lichen_opening(engine.games[i], engine.rules, player, engine.orders[i])
+            engine.step(i, i + 1)
+        write_static(engine.games[i], engine.rules, static[i])
+    return engine, static
+
+
+@torch.inference_mode()
+def choose(rows: Any, log_prob: torch.Tensor, policies: tuple[Policy, Policy], rng: torch.Generator | None) -> None:
+    """Fill in the choices of rows and their log-probabilities: sampled, or the likeliest without `rng`."""
+    for side, policy in enumerate(policies):
+        for kind, net in policy.items():
+            which = np.flatnonzero((rows["side"] == side) & (rows["kind"] == kind))
+            if len(which) == 0:
+                continue
+            scores = net(*seen(rows[which]))
+            choice = scores.argmax(1) if rng is None else torch.multinomial(scores.exp(), 1, generator=rng)[:, 0]
+            rows["choice"][which] = choice.numpy()
+            log_prob[which] = scores.gather(1, choice[:, None])[:, 0]
+
+
+def play_games(config: GameConfig, seeds: range, policies: tuple[Policy, Policy], rng: torch.Generator | None) -> Rollout:
+    """Play a game on the map of each seed, a side by each policy; choices are sampled, or greedy without `rng`."""
+    games = len(seeds)
+    engine, static = opened(config, seeds)
+    chosen = np.zeros((games, 2, 3), np.uint8)
+    for side, policy in enumerate(policies):
+        chosen[:, side, list(policy)] = 1
+    rows, log_prob = np.zeros(games * ROWS_A_GAME, ROWS_DTYPE).view(np.recarray), torch.zeros(games * ROWS_A_GAME)
+    ghosts = np.zeros(games * ROWS_A_GAME // 4, GHOST_DTYPE).view(np.recarray)
+    memory, turn, last_row = empty_memory(games), np.zeros((games, 2), TURN_DTYPE).view(np.recarray), empty_last_rows(games)
+    common = (engine.games, engine.rules, Dials(), static, memory, turn, engine.orders)
+    first, ghost, turns = 0, 0, 0
+    for _ in range(config.max_episode_length):
+        most = games * (2 * FACTORIES + 512)  # rows of one turn
+        if first + most > len(rows):
+            rows = np.concatenate([rows, np.zeros(len(rows) + most, ROWS_DTYPE)]).view(np.recarray)
+            log_prob = torch.cat([log_prob, torch.zeros(len(rows) - len(log_prob))])
+        if ghost + games * 512 > len(ghosts):
+            ghosts = np.concatenate([ghosts, np.zeros(len(ghosts) + games * 512, GHOST_DTYPE)]).view(np.recarray)
+        last, ghost = observe_all(*common, chosen, rows, first, ghosts, ghost, last_row)
+        choose(rows[first:last], log_prob[first:last], policies, rng)
+        act_all(*common, rows, first, last, last_row)
+        turns += int((engine.games["done"] == 0).sum())
+        engine.step()
+        first = last
+    result = np.zeros((games, FACTORIES), np.float32)
+    outcomes(engine.games, result)
+    return Rollout(rows[:first], log_prob[:first], ghosts[:ghost], result / SCALE, engine.games["lichen_total"].copy(), turns)
