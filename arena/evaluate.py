@@ -20,6 +20,7 @@ from agent.lichen_opening import opening_of
 from agent.scripted import make_act
 from agent.scripted import names as script_names
 from agent.stored import WORDS, Agent, load_agent
+from agent.tasks.heads import HEADS, load_heads
 from agent.tasks.side import FarmSide
 from arena.players import is_program
 from arena.programs import opened, start
@@ -57,17 +58,23 @@ class Scripted(NamedTuple):
         return self.compiled() if self.compiled is not None else ScriptedSide(self.make, config)
 
 
-COMPILED: dict[str, Callable[[], Side]] = {"warden": FarmSide}  # built-in opponents that play game records at once
+COMPILED: dict[str, Callable[[], Side]] = {  # built-in opponents that play game records at once
+    "warden": FarmSide,
+    "marshal": lambda: FarmSide(heads=load_heads()),
+}
 
 
 def built_in(name: str) -> Scripted:
-    """A built-in opponent."""
+    """A built-in opponent, or `marshal` with the heads of a file. Raises `ValueError` for a file that holds none."""
+    if name.endswith(HEADS):
+        heads = load_heads(Path(name))
+        return Scripted(partial(make_act, "marshal", name), lambda: FarmSide(heads=heads))
     return Scripted(partial(make_act, name), COMPILED.get(name))
 
 
 def scripted_named(name: str) -> Scripted:
     """An opponent that is no policy: a built-in one, or a program (`arena.players.open_player`). Raises `ValueError`."""
-    if name in script_names():
+    if name in script_names() or name.endswith(HEADS):
         return built_in(name)
     if not is_program(name):
         raise ValueError(
@@ -209,7 +216,7 @@ def scores_of(games: list[GameResult], against: bool) -> dict[str, float]:
 
 def opponent_named(name: str) -> str | Scripted:
     """Whom a user means by an opponent's name: a built-in agent, a program, or a checkpoint's path as it is. Raises `ValueError`."""
-    if name in script_names() or is_program(name):
+    if name in script_names() or name.endswith(HEADS) or is_program(name):
         return scripted_named(name)
     if name not in WORDS and not Path(name).exists():
         raise ValueError(

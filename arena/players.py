@@ -18,6 +18,7 @@ from typing import IO, cast
 from agent.scripted import FOLDER
 from agent.scripted import names as opponent_names
 from agent.stored import CONFIG, POINTERS, POLICY, WORDS, steps_of
+from agent.tasks.heads import HEADS
 from arena.scratch import Scratch
 
 UNPACKED_LIMIT = 2 << 30  # bytes that a tarball may unpack to
@@ -53,9 +54,9 @@ class Player:
 def open_player(player: Player | Path | str, sandbox: bool = False) -> Player:
     """The program that a player argument means; a `Player` is handed through. With `sandbox`, a program that is none of ours runs in one.
 
-    Accepted: the name of a built-in opponent; a `.tar.gz` with `main.py` at its top; a folder with `main.py`; a `.py`
-    file or an executable; a checkpoint or run folder, `latest`, or `shipped` (packaged on the spot). A folder or file of the same
-    name as an opponent is meant with `./` before it.
+    Accepted: the name of a built-in opponent; a `.tasks.npz` of learned heads; a `.tar.gz` with `main.py` at its top; a folder with
+    `main.py`; a `.py` file or an executable; a checkpoint or run folder, `latest`, or `shipped` (packaged on the spot). A folder or file
+    of the same name as an opponent is meant with `./` before it.
     """
     if isinstance(player, Player):
         return player
@@ -68,7 +69,7 @@ def open_player(player: Player | Path | str, sandbox: bool = False) -> Player:
     if not path.exists():
         raise ValueError(
             f"Player {name!r} does not exist; accepted are a built-in opponent ({', '.join(opponent_names())}), a .tar.gz, "
-            "a folder with main.py, a main.py, a checkpoint or run folder, latest, and shipped."
+            "a folder with main.py, a main.py, a .tasks.npz, a checkpoint or run folder, latest, and shipped."
         )
     if path.is_dir():
         if (path / "main.py").is_file():
@@ -76,19 +77,22 @@ def open_player(player: Player | Path | str, sandbox: bool = False) -> Player:
         if any((path / name).exists() for name in (CONFIG, POLICY, *POINTERS)) or steps_of(path):
             return _packaged(name)
         raise ValueError(f"Folder {path} is no player: it has no main.py, and it is no checkpoint or run folder.")
+    if path.name.endswith(HEADS):
+        player = _program(name, FOLDER / "marshal" / "main.py")
+        return Player(name, [*player.command, str(path.resolve())], player.folder)
     if path.name.endswith((".tar.gz", ".tgz")):
         return _unpacked(name, path, sandbox)
     if path.suffix == ".py" or os.access(path, os.X_OK):
         return _program(name, path, sandbox)
     if path.name in ("best", "latest"):
         return _packaged(name)
-    raise ValueError(f"File {path} is no player; accepted are a .tar.gz, a .py file and an executable.")
+    raise ValueError(f"File {path} is no player; accepted are a .tar.gz, a .tasks.npz, a .py file and an executable.")
 
 
 def is_program(name: str) -> bool:
     """Whether a player argument means a program that is neither built in nor a checkpoint: a tarball, a folder with `main.py`, a file."""
     path = Path(name)
-    if name in opponent_names() or path.name in POINTERS:
+    if name in opponent_names() or path.name in POINTERS or name.endswith(HEADS):
         return False
     return path.is_file() or (path / "main.py").is_file()
 

@@ -17,7 +17,8 @@ from submission.package import package
 @dataclass(frozen=True)
 class Package:
     checkpoint: tyro.conf.Positional[str] = "shipped"
-    """Checkpoint, run folder (its best checkpoint), `latest` (the run under runs/ that was saved last), or `shipped`."""
+    """Checkpoint, run folder (its best checkpoint), `latest` (the run under runs/ that was saved last), `shipped`, `warden`, `marshal`,
+    or a .tasks.npz of learned heads."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("submission.tar.gz")
     """The tarball to write."""
     greedy: bool = False

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from arena.rating.entrants import Field
+from arena.rating.paired import compare, told
 from arena.rating.report import Progress, print_table, write_report
 from arena.rating.results import Results
 from arena.rating.standings import connected, tabulate
@@ -35,6 +36,8 @@ class Rate:
     """fast: our engine, in this process, no clock. official: the official engine, each side a process, the judge's time rules.
     By default fast for checkpoints and built-in opponents, official as soon as a side is anything else. A game that is in the results file
     is not played again by the other referee."""
+    paired: bool = False
+    """Compare two players (who meet the `--against` pool): tell, opponent by opponent, how much more the first wins on the same maps."""
     jobs: int | None = None
     """Processes (default: the cores there are)."""
     sandbox: bool = False
@@ -49,6 +52,8 @@ def run(argv: list[str]) -> None:
     args = parse(Rate, argv, "rate", __doc__)
     rules = Rules(args.games, args.map_size, args.seed, args.referee, cores() if args.jobs is None else args.jobs, args.confidence)
     rules.check()
+    if args.paired and (len(args.players) != 2 or not args.against):
+        raise UsageError(f"--paired compares two players against a pool; {len(args.players)} and a pool of {len(args.against)} are given.")
     stopped = False
     idents: list[str] = []
     if args.players:
@@ -58,6 +63,8 @@ def run(argv: list[str]) -> None:
     with Results(args.results) as results:
         games = [game for game in results.games if game.map_size == args.map_size]
     shown = connected(games, idents) if args.players else games
+    if args.paired:
+        print("\n".join(told(compare(games, idents[0], idents[1], idents[2:]), *args.players)))
     if shown:
         table = tabulate(shown)
         title = f"Ratings on {args.map_size}x{args.map_size} maps"

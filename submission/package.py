@@ -28,6 +28,7 @@ import numpy as np
 
 from agent.compact import compact, play_state
 from agent.stored import build_agent, read_stored
+from agent.tasks.heads import HEADS, SHIPPED, load_heads
 from engine.parts import is_part, part_source
 from submission.files import write_whole
 from submission.python37 import problems
@@ -36,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = Path(__file__).resolve().with_name("template_main.py")
 OURS = ("engine", "wrappers", "agent", "submission")
 OWN = "own/backbone.py"  # where a backbone of the user's own is put
+FARM_ENTRY = "submission.farm_entry"
 ENTRIES = ("submission.entry", "agent.scripted.protocol")
 # Judges have numba, but no place for its cache and no time to compile: the package runs everything as it is written.
 PLAIN_JIT = '''"""Hot functions run as they are written here; training compiles them."""
@@ -43,6 +45,10 @@ PLAIN_JIT = '''"""Hot functions run as they are written here; training compiles 
 
 def jit(function):
     return function
+
+
+def is_compiled():
+    return False
 '''
 SIZE_LIMIT = 100 * 10**6  # bytes, the judge's limit for a submission
 
@@ -67,7 +73,8 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
     """Write the submission of a checkpoint.
 
     Args:
-        checkpoint: a checkpoint folder, a run folder (its best checkpoint) or `latest`.
+        checkpoint: a checkpoint folder, a run folder (its best checkpoint), `latest`, `warden`, `marshal`, or a `.tasks.npz` of learned
+            heads.
         output: the tar.gz to write, whole or not at all.
         greedy: play the most likely action instead of a sample.
 
@@ -77,6 +84,8 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
     output = Path(output)
     if not output.name.endswith((".tar.gz", ".tgz")):
         raise ValueError(f"The package {output} must be named .tar.gz.")
+    if is_farm(checkpoint):
+        return _farm_package(str(checkpoint), output)
     source = read_stored(checkpoint)
     policy = build_agent(source).policy
     sources, backbone = collect_modules(), source.config["policy"]["backbone"]
@@ -90,6 +99,28 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
         "config.json": json.dumps(config, indent=2, sort_keys=True).encode(),
         "weights.npz": npz_bytes(compact(play_state(policy))),
     }
+    return _write(output, str(source.folder), sources, data, int(policy.stats()["policy_parameters"]))
+
+
+def is_farm(player: Path | str) -> bool:
+    """Whether a player is the farm of tasks: `warden`, `marshal`, or a file of learned heads."""
+    return str(player) in ("warden", "marshal") or str(player).endswith(HEADS)
+
+
+def _farm_package(player: str, output: Path) -> PackageReport:
+    """The package of the farm of tasks: its own entry in the place of the policy's, and the learned heads."""
+    sources = collect_modules((FARM_ENTRY, ENTRIES[1]))
+    sources["submission/entry.py"] = sources.pop(f"{FARM_ENTRY.replace('.', '/')}.py")
+    data, parameters = {}, 0
+    if player != "warden":
+        path = SHIPPED if player == "marshal" else Path(player)
+        parameters = sum(weights.size for head in load_heads(path).values() for weights in head)
+        data["heads.tasks.npz"] = path.read_bytes()
+    return _write(output, player, dict(sorted(sources.items())), data, parameters)
+
+
+def _write(output: Path, made_from: str, sources: dict[str, str], data: dict[str, bytes], parameters: int) -> PackageReport:
+    """Write a package of modules and data."""
     name = package_name(sources, data)
     files = {f"{name}/{path}": relative_imports(text, path).encode() for path, text in sources.items()}
     files.update({f"{name}/{path}": content for path, content in data.items()})
@@ -100,7 +131,7 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
     if len(archive) > SIZE_LIMIT:
         raise ValueError(f"The package has {len(archive)} bytes; the judge accepts at most {SIZE_LIMIT}.")
     write_whole(output, archive)
-    return PackageReport(str(output), str(source.folder), name, len(archive), len(files), int(policy.stats()["policy_parameters"]))
+    return PackageReport(str(output), made_from, name, len(archive), len(files), parameters)
 
 
 def collect_modules(entries: Iterable[str] = ENTRIES) -> dict[str, str]:

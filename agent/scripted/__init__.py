@@ -14,13 +14,13 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in FOLDER.glob("*/main.py"))
 
 
-def make_act(name: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A fresh built-in opponent as a function from the judge's message to its action, for matches in this process."""
+def make_act(name: str, *values: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A fresh built-in opponent as a function from the judge's message to its action, for matches in this process; `values` are its own."""
     import importlib
 
     from agent.scripted.protocol import View
 
-    act = importlib.import_module(f"agent.scripted.{name}.main").make()
+    act = importlib.import_module(f"agent.scripted.{name}.main").make(*values)
     view = View()
 
     def answer(message: dict[str, Any]) -> dict[str, Any]:

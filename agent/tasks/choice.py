@@ -386,13 +386,13 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
             turn.used[memory.target[r]] = 0
         memory.task[r] = NOTHING
         memory.target[r] = -1
-        if turn.wish[r] == HOME_TASK:
+        if try_wish(game, rules, static, memory, turn, r, now, left, queue, length, power + charge, orders):
+            return
+        if turn.wish[r] == HOME_TASK or turn.bare:
             turn.power[factory] = before
             memory.rest[r] = now + REST
             if handing > 0:
                 give(game, rules, memory, r, now, queue, handing, orders)
-            return
-        if try_wish(game, rules, static, memory, turn, r, now, left, queue, length, power + charge, orders):
             return
         full = power + charge >= dials.reap_power * int(rules.battery_capacity[heavy])
         if left <= dials.reap and full and may_reap(game, rules, dials, r, home, left):
@@ -441,6 +441,10 @@ def choose_outside(game, rules, static, dials, memory, turn, r, now, left, order
         if turn.wish[r] == HOME_TASK and go_home(game, rules, memory, turn, r, now, queue, 0, orders):
             return
         if try_wish(game, rules, static, memory, turn, r, now, left, queue, 0, power, orders):
+            return
+        if turn.bare:
+            if not go_home(game, rules, memory, turn, r, now, queue, 0, orders):
+                memory.rest[r] = now + 1
             return
     if task == CLEAR_TASK and left > 30:
         if target >= 0 and game.rubble[target] == 0:

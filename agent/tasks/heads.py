@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any, Dict, NamedTuple
 
@@ -10,7 +12,8 @@ import numpy as np
 from agent.tasks.candidates import CANDIDATE, CANDIDATE_SIZE, STATE_SIZE
 
 RULE = 4.0  # by which the rule's candidate begins above the others
-SHIPPED = Path(__file__).resolve().parent.parent / "shipped" / "tasks.npz"
+HEADS = ".tasks.npz"  # how the name of a file of heads ends
+SHIPPED = Path(__file__).resolve().with_name("farm.tasks.npz")
 
 
 class Head(NamedTuple):
@@ -39,19 +42,24 @@ def choose(head: Head, state: np.ndarray, candidates: np.ndarray, mask: np.ndarr
     return np.where(np.isfinite(scores).all(1), best, 0)
 
 
-def save_heads(heads: Dict[int, Head], path: Path) -> None:
-    """Write heads by kind (`agent.tasks.candidates`: LIGHT, HEAVY, FACTORY)."""
-    np.savez(path, **{f"{kind}.{name}": values for kind, head in heads.items() for name, values in head._asdict().items()})
+def save_heads(heads: Dict[int, Head]) -> bytes:
+    """Heads by kind (`agent.tasks.candidates`: LIGHT, HEAVY, FACTORY) as the bytes of a file, the same for the same heads."""
+    file = io.BytesIO()
+    np.savez(file, **{f"{kind}.{name}": values for kind, head in heads.items() for name, values in head._asdict().items()})
+    return file.getvalue()
 
 
 def load_heads(path: Path = SHIPPED) -> Dict[int, Head]:
-    """Heads that `save_heads` wrote. Raises `ValueError` for others' shapes and for weights that are no numbers."""
-    with np.load(path, allow_pickle=False) as file:
-        weights: Dict[int, Dict[str, Any]] = {}
-        for name in file.files:
-            kind, part = name.split(".")
-            weights.setdefault(int(kind), {})[part] = file[name]
-    heads = {kind: Head(**parts) for kind, parts in weights.items()}
+    """Heads that `save_heads` wrote. Raises `ValueError` for a file that is none, for other shapes and for weights that are no numbers."""
+    weights: Dict[int, Dict[str, Any]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for name in file.files:
+                kind, part = name.split(".")
+                weights.setdefault(int(kind), {})[part] = file[name]
+        heads = {kind: Head(**parts) for kind, parts in weights.items()}
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} holds no heads: {error}.") from error
     for kind, head in heads.items():
         if head.of_state.shape[0] != STATE_SIZE or head.of_candidate.shape[0] != CANDIDATE_SIZE:
             raise ValueError(f"{path} was learned with other observations; learn it anew.")

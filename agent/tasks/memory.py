@@ -47,6 +47,7 @@ TURN_DTYPE = np.dtype(
         ("wish", np.int8, (ROBOTS,)),  # ... and which: a task, or NO_WISH for what the rule says ...
         ("goal", np.int16, (ROBOTS,)),  # ... and the cell that it digs
         ("order", np.int8, (FACTORIES,)),  # what factories wish to do: an order, or NO_WISH for what the rule says
+        ("bare", np.uint8),  # whether a wish that is impossible is followed by home or rest instead of what the rule says
         ("used", np.uint8, (CELLS,)),  # targets of own robots
         ("power", np.int32, (FACTORIES,)),  # of factories, less what robots were promised in this turn
         ("crew", np.int16, (FACTORIES, 2, TASKS)),  # robots that work for a factory, by kind and task

@@ -17,6 +17,7 @@ from typing import Literal
 
 from agent.scripted import names as opponent_names
 from agent.stored import WORDS, copy_for_play, load_agent
+from agent.tasks.heads import HEADS, SHIPPED
 from arena.players import Player, open_player
 from arena.scratch import Scratch
 from submission.package import collect_modules
@@ -79,8 +80,13 @@ class Field:
         if argument in opponent_names():
             modules = collect_modules((f"agent.scripted.{argument}.main",))
             code = sorted((name, text.encode()) for name, text in modules.items() if name.startswith("agent/"))
+            if argument == "marshal":
+                code.append(("heads", SHIPPED.read_bytes()))
             return Entrant(argument, digest("opponent", code), "opponent", argument)
         path = Path(argument)
+        if argument.endswith(HEADS) and path.is_file():
+            built_in_code = self._entrant("warden").ident.encode()
+            return Entrant(argument, digest("opponent", [("rule", built_in_code), ("heads", path.read_bytes())]), "opponent", argument)
         is_run = path.is_dir() and not (path / "main.py").is_file()
         pointer = path.name in ("latest", "best") and not path.is_dir() and path.parent.is_dir()
         if is_run or pointer or (argument in WORDS and not path.exists()):

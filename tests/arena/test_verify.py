@@ -188,9 +188,10 @@ def test_a_plain_package_is_fine(tmp_path: Path) -> None:
 
 
 def test_an_internal_error_refuses_a_package_although_it_plays_on(files: dict[str, Any], tmp_path: Path) -> None:
-    entry = next(name for name in files if name.endswith("/submission/entry.py"))
+    entry = next(name for name in files if name.endswith("/submission/answers.py"))
     text = files[entry].decode()
-    changed = text.replace("        judge.update(obs)\n", "        judge.update(obs)\n        assert judge.game.env_steps != 7, 'seven'\n")
+    line = "            self.judge.update(obs)\n"
+    changed = text.replace(line, f"{line}            assert self.judge.game.env_steps != 7, 'seven'\n")
     assert changed != text
     with pytest.raises(ValueError, match="met internal errors, each of which costs a turn .1 of them.: AssertionError: seven"):
         verify(packed(tmp_path / "x.tar.gz", {**files, entry: changed}), games=SHORT)

@@ -20,12 +20,15 @@ import pytest
 import arena.players
 from agent.policy import BACKBONES
 from agent.stored import header_text, read_stored, resolve
+from agent.tasks.candidates import FACTORY, HEAVY
+from agent.tasks.heads import save_heads
 from arena.match import PLAYERS, Referee, env_settings, play_match
 from arena.players import extract, open_player
 from submission import entry
 from submission import package as packager
 from submission.package import collect_modules, npz_bytes, package, relative_imports, tar_gz_bytes
 from submission.python37 import problems
+from training.tasks.net import TaskNet
 
 
 @pytest.mark.parametrize(
@@ -441,3 +444,32 @@ def test_what_is_no_player_is_said(name: str, words: str, tmp_path: Path) -> Non
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(ValueError, match=words):
         open_player(tmp_path / name)
+
+
+def test_the_farm_is_packaged_with_its_heads(tmp_path: Path) -> None:
+    heads = {kind: TaskNet(8).head() for kind in (HEAVY, FACTORY)}
+    file = tmp_path / "mine.tasks.npz"
+    file.write_bytes(save_heads(heads))
+    report = package(file, tmp_path / "farm.tar.gz")
+    assert report.parameters == sum(weights.size for head in heads.values() for weights in head)
+    with tarfile.open(tmp_path / "farm.tar.gz") as tar:
+        texts = {member.name.partition("/")[2]: tar.extractfile(member).read() for member in tar if "/" in member.name}  # type: ignore[union-attr]
+    assert texts["heads.tasks.npz"] == file.read_bytes()
+    assert not any(b"import torch" in content for content in texts.values())
+    result = play_match(str(tmp_path / "farm.tar.gz"), "idle", 1, 24)
+    assert result.left.error is None and result.winner == "left"
+
+
+def test_heads_that_are_none_are_told(tmp_path: Path) -> None:
+    for name, content in (("a", b""), ("b", b"PK\x03\x04 no archive"), ("c", save_heads({})[:-30])):
+        file = tmp_path / f"{name}.tasks.npz"
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="holds no heads"):
+            package(file, tmp_path / "x.tar.gz")
+    head = TaskNet(8).head()
+    file.write_bytes(save_heads({HEAVY: head._replace(score=head.score * np.nan)}))
+    with pytest.raises(ValueError, match="are no numbers"):
+        package(file, tmp_path / "x.tar.gz")
+    file.write_bytes(save_heads({HEAVY: head._replace(of_state=head.of_state[1:])}))
+    with pytest.raises(ValueError, match="with other observations"):
+        package(file, tmp_path / "x.tar.gz")

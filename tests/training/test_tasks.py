@@ -56,7 +56,7 @@ def test_untrained_nets_play_the_rule() -> None:
 def test_the_agent_plays_what_was_learned(tmp_path: Path) -> None:
     nets = random_nets(1)
     played = play_games(CONFIG, SEEDS[:1], (nets, {}), None)
-    save_heads({kind: net.head() for kind, net in nets.items()}, tmp_path / "heads.npz")
+    (tmp_path / "heads.npz").write_bytes(save_heads({kind: net.head() for kind, net in nets.items()}))
     sides = FarmSide(heads=load_heads(tmp_path / "heads.npz")), FarmSide()
     engine, _ = opened(CONFIG, SEEDS[:1])
     for _ in range(CONFIG.max_episode_length):
@@ -116,9 +116,10 @@ def test_advantages_by_hand() -> None:
 
 
 def test_learning_changes_what_it_says_and_keeps_it(tmp_path: Path) -> None:
-    options = Options(kinds=("heavies",), iterations=2, games=2, critic_first=1, evaluate_every=2, evaluate_games=2, out=tmp_path)
-    first, second = learn(options), learn(options)
+    options = Options(kinds=("heavies",), iterations=2, games=2, critic_first=1, evaluate_every=2, evaluate_games=2)
+    first, second = learn(options, tmp_path / "a"), learn(options, tmp_path / "b")
     assert list(first) == [HEAVY] and first[HEAVY].score.weight.abs().max() > 0
-    kept = load(tmp_path / "heads-1-2.pt")
+    kept = load(tmp_path / "a")
     for name, weights in first[HEAVY].state_dict().items():
+        assert (tmp_path / "a" / "heads.tasks.npz").read_bytes() == (tmp_path / "b" / "heads.tasks.npz").read_bytes()
         assert torch.equal(weights, second[HEAVY].state_dict()[name]) and torch.equal(weights, kept[HEAVY].state_dict()[name])

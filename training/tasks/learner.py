@@ -6,42 +6,55 @@ to these ends, is the price list: an advantage is what a decision changed in the
 
 from __future__ import annotations
 
+import io
+import json
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from agent.plain import to_dict
 from agent.tasks.candidates import FACTORY, HEAVY, LIGHT
-from engine.config import GameConfig
+from agent.tasks.heads import HEADS, save_heads
+from engine.config import GameConfig, check_range
+from submission.files import write_whole
 from training.ppo.loss import ppo_loss
+from training.run.lock import locked
+from training.run.metrics import MetricsWriter, check_new
+from training.run.stopping import Stopped, StopRequest
 from training.tasks.games import advantages
 from training.tasks.net import TaskNet
 from training.tasks.rollout import Policy, Rollout, play_games, seen
 
-KINDS = {"lights": LIGHT, "heavies": HEAVY, "factories": FACTORY}
-HELD_OUT = 5_000_000  # maps from this seed on are not learned on
-CHUNK = 65536  # rows that are looked at at once where nothing is learned
+KINDS: dict[str, int] = {"lights": LIGHT, "heavies": HEAVY, "factories": FACTORY}
+FIRST_SEED, SEEDS = 10_000_000, 100_000  # of the maps that a run learns on, by its own seed
+HELD_OUT = 5_000_000  # maps from this seed on are evaluated on, and not learned on
+WEIGHTS = "heads.pt"
 
 
 @dataclass(frozen=True)
 class Options:
     """Options of learning on tasks."""
 
-    kinds: tuple[str, ...] = ("heavies",)
-    """Of entities that learn: lights, heavies, factories; the others play by the rule, or as in `start`."""
+    kinds: tuple[Literal["lights", "heavies", "factories"], ...] = ("heavies",)
+    """Of entities that learn; the others play by the rule, or as in `start`."""
+    bare: bool = False
+    """Learn from scratch: there is no rule to follow. Wants all three kinds."""
     start: Path | None = None
-    """Heads that are there already, a file that this wrote."""
-    iterations: int = 100
+    """Heads that are there already: the run folder of another run."""
+    iterations: int = 120
     games: int = 48
-    """Of an iteration, each with a map of its own, both sides learning."""
+    """Of an iteration, each on a map of its own, both sides learning."""
     map_size: int = 48
     epochs: int = 3
     batch_rows: int = 4096
+    """Decisions of a minibatch."""
     lr: float = 3e-3
-    """Of the first iteration; it falls to nothing by the last, as the critics' does not."""
+    """Of the first iteration; it falls to nothing by the last. The critics' stays."""
     critic_lr: float = 1e-3
     critic_epochs: int = 2
     critic_first: int = 3
@@ -50,29 +63,40 @@ class Options:
     clip_coef: float = 0.2
     ent_coef: float = 0.0
     target_kl: float = 0.02
+    """An iteration's epochs end above it."""
     seed: int = 1
     evaluate_every: int = 10
+    """Iterations between evaluations, in which the heads are saved."""
     evaluate_games: int = 64
     """Unseen maps of an evaluation, each from both sides."""
-    out: Path = field(default_factory=lambda: Path("runs/tasks"))
+
+    def check(self) -> None:
+        """Raises `ValueError` for what cannot be learned."""
+        GameConfig.for_map_size(self.map_size)
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise ValueError(f"kinds is {self.kinds}; name one to three of lights, heavies, factories, each once.")
+        if self.bare and len(self.kinds) < 3:
+            raise ValueError("From scratch (--bare) all kinds learn; give --kinds lights heavies factories.")
+        for name in ("iterations", "games", "epochs", "batch_rows", "critic_epochs", "evaluate_every"):
+            check_range(self, 1, 1_000_000, name)
+        check_range(self, 2, 10_000, "evaluate_games")
+        check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef")
+        check_range(self, 0, 10_000, "seed")
 
 
-def against(config: GameConfig, policy: Policy, other: Policy, games: int, first: int = HELD_OUT) -> tuple[np.ndarray, np.ndarray]:
+def against(
+    config: GameConfig, policy: Policy, other: Policy, games: int, first: int = HELD_OUT, bare: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Greedy games of two policies, every map from both sides: the first one's share of the lichen, and its wins, `[games, side]` each."""
     shares, wins = np.zeros((games, 2)), np.zeros((games, 2))
     for side in range(2):
         policies = (policy, other) if side == 0 else (other, policy)
-        lichen = play_games(config, range(first, first + games), policies, None).lichen.astype(float)
+        bares = (bare and side == 0, bare and side == 1)
+        lichen = play_games(config, range(first, first + games), policies, None, bares).lichen.astype(float)
         own, theirs = lichen[:, side], lichen[:, 1 - side]
         shares[:, side] = own / np.maximum(own + theirs, 1)
         wins[:, side] = (own > theirs) + 0.5 * (own == theirs)
     return shares, wins
-
-
-def told(values: np.ndarray) -> str:
-    """The mean over maps, with its standard error."""
-    by_map = values.mean(1)
-    return f"{by_map.mean():.3f} +- {by_map.std(ddof=1) / len(by_map) ** 0.5:.3f}"
 
 
 class KindLearner:
@@ -85,30 +109,33 @@ class KindLearner:
 
     def update(self, games: Rollout, critic_only: bool) -> dict[str, float]:
         """Learn from whole games; returns metrics."""
-        options, net = self.options, self.net
         own = np.flatnonzero(games.rows["kind"] == self.kind)
-        new_number = np.full(len(games.rows), -1, np.int64)
-        new_number[own] = np.arange(len(own))
         rows, ghosts = games.rows[own], games.ghosts
+        number = np.full(len(games.rows), -1, np.int64)  # of a row among this kind's
+        number[own] = np.arange(len(own))
         after = rows["next"].astype(np.int64)
-        after = np.where(after >= 0, new_number[np.maximum(after, 0)], after)
+        after = np.where(after >= 0, number[np.maximum(after, 0)], after)
         state, candidates, mask = seen(rows)
         ghost_state = torch.from_numpy(ghosts["state"].copy())
         returns = torch.from_numpy(games.outcome[rows["game"], rows["home"]])
         with torch.inference_mode():
-            values = net.value(torch.cat([state, ghost_state]))
+            values = self.net.value(torch.cat([state, ghost_state]))
         advantage = np.zeros(len(rows), np.float32)
-        advantages(after, values[: len(rows)].numpy(), values[len(rows) :].numpy(), returns.numpy(), options.gae_lambda, advantage)
-        metrics = {"rows": len(rows), "explained": float(1 - (returns - values[: len(rows)]).var() / returns.var())}
+        of_rows, of_ghosts = values[: len(rows)].numpy(), values[len(rows) :].numpy()
+        advantages(after, of_rows, of_ghosts, returns.numpy(), self.options.gae_lambda, advantage)
         mine = np.flatnonzero(ghosts["kind"] == self.kind)
         ended = torch.from_numpy(games.outcome[ghosts["game"][mine], ghosts["home"][mine]])
         self._fit_critic(torch.cat([state, ghost_state[mine]]), torch.cat([returns, ended]))
-        chooses = mask.sum(1) > 1
         choice = torch.from_numpy(rows["choice"].astype(np.int64))
-        metrics["rule"] = float((choice[chooses] == 0).float().mean())
+        order = torch.nonzero(mask.sum(1) > 1)[:, 0]  # the others cannot choose
+        metrics = {
+            "charts/decisions": float(len(rows)),
+            "charts/as_the_rule": float((choice[order] == 0).float().mean()),
+            "losses/explained_variance": float(1 - (returns - values[: len(rows)]).var() / returns.var()),  # of what came: Monte Carlo
+        }
         if not critic_only:
             scaled = torch.from_numpy((advantage - advantage.mean()) / (advantage.std() + 1e-8))
-            metrics |= self._fit_actor(state, candidates, mask, choice, games.log_prob[own], scaled, torch.nonzero(chooses)[:, 0])
+            metrics |= self._fit_actor(state, candidates, mask, choice, games.log_prob[own], scaled, order)
         return metrics
 
     def _fit_critic(self, state: torch.Tensor, returns: torch.Tensor) -> None:
@@ -121,13 +148,13 @@ class KindLearner:
 
     def _fit_actor(self, state: Any, candidates: Any, mask: Any, choice: Any, old: Any, advantage: Any, order: Any) -> dict[str, float]:
         options, parameters = self.options, self.net.actor_parameters()
-        kls, entropies = [0.0], [0.0]
+        told: list[dict[str, torch.Tensor]] = []
         for _ in range(options.epochs):
-            kls, entropies = [], []
+            told = []
             for batch in order[torch.randperm(len(order), generator=self.rng)].split(options.batch_rows):
                 new = self.net(state[batch], candidates[batch], mask[batch])
                 entropy = -(new.exp() * new.clamp(min=-50)).sum(1)
-                none = torch.zeros(len(batch))
+                none = torch.zeros(len(batch))  # the critic has a loss of its own
                 log_prob = new.gather(1, choice[batch, None])[:, 0]
                 clip, ent = options.clip_coef, options.ent_coef
                 loss, metrics = ppo_loss(log_prob, old[batch], advantage[batch], none, none, none, entropy, clip, False, 0.0, ent)
@@ -135,15 +162,18 @@ class KindLearner:
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(parameters, 0.5)
                 self.actor.step()
-                kls.append(float(metrics["losses/approx_kl"]))
-                entropies.append(float(entropy.detach().mean()))
-            if np.mean(kls) > options.target_kl:
+                told.append(metrics)
+            if torch.stack([metrics["losses/approx_kl"] for metrics in told]).mean() > options.target_kl:
                 break
-        return {"kl": float(np.mean(kls)), "entropy": float(np.mean(entropies))}
+        names = ("losses/policy_loss", "losses/entropy", "losses/approx_kl", "losses/clipfrac")
+        return {name: float(torch.stack([metrics[name] for metrics in told]).mean()) for name in names} if told else {}
 
 
-def load(path: Path) -> dict[int, TaskNet]:
-    """Heads that `save` wrote, by kind."""
+def load(run_dir: Path) -> dict[int, TaskNet]:
+    """The heads of a run folder, by kind, with their critics. Raises `ValueError` where there are none."""
+    path = run_dir / WEIGHTS
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give the folder of a run of `tasks`.")
     heads = {}
     for kind, weights in torch.load(path, weights_only=True).items():
         heads[kind] = TaskNet(len(weights["hidden.weight"]))
@@ -151,51 +181,71 @@ def load(path: Path) -> dict[int, TaskNet]:
     return heads
 
 
-def save(heads: Policy, path: Path) -> None:
-    """Write heads."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({kind: net.state_dict() for kind, net in heads.items()}, path)
+def save(heads: Policy, run_dir: Path) -> None:
+    """Write heads with their critics, and beside them what plays (`agent.tasks.heads`)."""
+    with io.BytesIO() as file:
+        torch.save({kind: net.state_dict() for kind, net in heads.items()}, file)
+        write_whole(run_dir / WEIGHTS, file.getvalue())
+    write_whole((run_dir / WEIGHTS).with_suffix(HEADS), save_heads({kind: net.head() for kind, net in heads.items()}))
 
 
-def learn(options: Options) -> dict[int, TaskNet]:
-    """Learn; tells an iteration a line, and keeps the heads in `out`."""
+def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
+    """Learn into a new run folder; tells a line an iteration. Raises `ValueError`, and `Stopped` after it saved if it was asked to end."""
+    options.check()
+    heads, started = (load(options.start) if options.start else {} for _ in range(2))
+    check_new(run_dir)
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     rng = torch.Generator().manual_seed(options.seed)
     config = GameConfig.for_map_size(options.map_size)
-    heads = load(options.start) if options.start else {}
-    started = load(options.start) if options.start else {}
-    learners = []
-    for name in options.kinds:
-        net = heads.setdefault(KINDS[name], TaskNet())
-        learners.append((name, KindLearner(KINDS[name], net, options, rng)))
-    for iteration in range(options.iterations + 1):
-        if iteration % options.evaluate_every == 0 and iteration:
-            shares, wins = against(config, heads, {}, options.evaluate_games)
-            line = f"  {iteration}: against the rule: share {told(shares)}, wins {told(wins)}"
-            if started:
-                shares, wins = against(config, heads, started, options.evaluate_games)
-                line += f"; against the start: share {told(shares)}, wins {told(wins)}"
-            print(line, flush=True)
-            save(heads, options.out / f"heads-{options.seed}-{iteration}.pt")
-        if iteration == options.iterations:
-            break
-        began = time.process_time()
-        start = 1_000_000 * options.seed + iteration * options.games
-        for _, learner in learners:
-            learner.actor.param_groups[0]["lr"] = options.lr * (1 - iteration / options.iterations)
-        games = play_games(config, range(start, start + options.games), (heads, heads), rng)
-        played = time.process_time() - began
-        line = f"{iteration} lichen {games.lichen.mean():,.0f}"
-        for name, learner in learners:
-            metrics = learner.update(games, iteration < options.critic_first)
-            line += f" | {name} " + " ".join(f"{key} {value:.4g}" for key, value in metrics.items())
-        took = time.process_time() - began
-        print(f"{line} | played {played:.1f} s, all {took:.1f} s, {games.turns / took:,.0f} turns a second", flush=True)
+    learners = {name: KindLearner(KINDS[name], heads.setdefault(KINDS[name], TaskNet()), options, rng) for name in options.kinds}
+    with locked(run_dir), MetricsWriter(run_dir) as metrics, StopRequest() as stop:
+        write_whole(run_dir / "config.json", json.dumps({"tasks": to_dict(options)}, indent=2) + "\n")
+        turns = 0
+        for iteration in range(options.iterations):
+            began = time.process_time()
+            for learner in learners.values():
+                learner.actor.param_groups[0]["lr"] = options.lr * (1 - iteration / options.iterations)
+            first = FIRST_SEED + SEEDS * options.seed + iteration * options.games
+            games = play_games(config, range(first, first + options.games), (heads, heads), rng, (options.bare, options.bare))
+            told: dict[str, float] = {"charts/lichen": float(games.lichen.mean())}
+            for name, learner in learners.items():
+                told |= {f"{key}/{name}": value for key, value in learner.update(games, iteration < options.critic_first).items()}
+            told["charts/turns_a_second"] = games.turns / (time.process_time() - began)
+            turns += games.turns
+            done = iteration + 1
+            last = done == options.iterations or stop.requested
+            if done % options.evaluate_every == 0 or last:
+                save(heads, run_dir)
+            if (done % options.evaluate_every == 0 or last) and not stop.requested:
+                told |= evaluate(config, options, heads, started)
+            metrics.write(turns, told)
+            print(line(done, told), flush=True)
+            if stop.requested:
+                raise Stopped(f"Stopped after iteration {done}; the heads are in {run_dir}.")
     return heads
 
 
-if __name__ == "__main__":
-    import tyro
+def evaluate(config: GameConfig, options: Options, heads: Policy, started: Policy) -> dict[str, float]:
+    """The heads, greedy, on unseen maps: against the rule, against where they started, and against themselves if there is no rule."""
+    told: dict[str, float] = {}
+    for name, other in (("rule", {}), ("start", started)):
+        if name == "rule" or other:
+            shares, wins = against(config, heads, other, options.evaluate_games, bare=options.bare)
+            by_map = shares.mean(1)
+            error = float(by_map.std(ddof=1) / len(by_map) ** 0.5)
+            told |= {f"eval/share_{name}": float(by_map.mean()), f"eval/share_{name}_error": error, f"eval/wins_{name}": float(wins.mean())}
+    if options.bare:
+        seeds = range(HELD_OUT, HELD_OUT + options.evaluate_games)
+        told["eval/lichen"] = float(play_games(config, seeds, (heads, heads), None, (True, True)).lichen.mean())
+    return told
 
-    learn(tyro.cli(Options, description=__doc__))
+
+def line(done: int, told: Mapping[str, float]) -> str:
+    """An iteration for readers."""
+    text = f"{done}: lichen {told['charts/lichen']:,.0f}, {told['charts/turns_a_second']:,.0f} turns a second"
+    for name in ("rule", "start"):
+        if f"eval/wins_{name}" in told:
+            share, error, wins = (told[f"eval/{what}"] for what in (f"share_{name}", f"share_{name}_error", f"wins_{name}"))
+            text += f"; against the {name}: {wins:.1%} won, {share:.3f} +- {error:.3f} of the lichen"
+    return text + (f"; against itself {told['eval/lichen']:,.0f} lichen" if "eval/lichen" in told else "")

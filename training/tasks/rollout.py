@@ -76,8 +76,13 @@ def choose(rows: Any, log_prob: torch.Tensor, policies: tuple[Policy, Policy], r
             log_prob[which] = scores.gather(1, choice[:, None])[:, 0]
 
 
-def play_games(config: GameConfig, seeds: range, policies: tuple[Policy, Policy], rng: torch.Generator | None) -> Rollout:
-    """Play a game on the map of each seed, a side by each policy; choices are sampled, or greedy without `rng`."""
+def play_games(
+    config: GameConfig, seeds: range, policies: tuple[Policy, Policy], rng: torch.Generator | None, bare: tuple[bool, bool] = (False, False)
+) -> Rollout:
+    """Play a game on the map of each seed, a side by each policy; choices are sampled, or greedy without `rng`.
+
+    A side that is `bare` has no rule to follow: its candidate is never allowed, and what is impossible ends at home.
+    """
     games = len(seeds)
     engine, static = opened(config, seeds)
     chosen = np.zeros((games, 2, 3), np.uint8)
@@ -86,6 +91,7 @@ def play_games(config: GameConfig, seeds: range, policies: tuple[Policy, Policy]
     rows, log_prob = np.zeros(games * ROWS_A_GAME, ROWS_DTYPE).view(np.recarray), torch.zeros(games * ROWS_A_GAME)
     ghosts = np.zeros(games * ROWS_A_GAME // 4, GHOST_DTYPE).view(np.recarray)
     memory, turn, last_row = empty_memory(games), np.zeros((games, 2), TURN_DTYPE).view(np.recarray), empty_last_rows(games)
+    turn["bare"] = bare
     common = (engine.games, engine.rules, Dials(), static, memory, turn, engine.orders)
     first, ghost, turns = 0, 0, 0
     for _ in range(config.max_episode_length):
@@ -96,6 +102,8 @@ def play_games(config: GameConfig, seeds: range, policies: tuple[Policy, Policy]
         if ghost + games * 512 > len(ghosts):
             ghosts = np.concatenate([ghosts, np.zeros(len(ghosts) + games * 512, GHOST_DTYPE)]).view(np.recarray)
         last, ghost = observe_all(*common, chosen, rows, first, ghosts, ghost, last_row)
+        for side in np.flatnonzero(bare):
+            rows["mask"][first:last, 0] &= rows["side"][first:last] != side
         choose(rows[first:last], log_prob[first:last], policies, rng)
         act_all(*common, rows, first, last, last_row)
         turns += int((engine.games["done"] == 0).sum())

@@ -18,8 +18,8 @@ from wrappers.judge import PLAYERS, JudgeGame
 class Warden:
     """One match as the judge shows it."""
 
-    def __init__(self):
-        self.side = FarmSide()
+    def __init__(self, heads=None):
+        self.side = FarmSide(heads=heads)
         self.judge = None
 
     def act(self, view):
