@@ -135,8 +135,8 @@ def act_all(games, rules, dials, statics, memories, turns, orders, rows, first, 
 
 
 @jit
-def outcomes(games, result):
-    """`result [N, FACTORIES]`: what is left of each factory's lichen, less an equal share of the enemy's, once a game is over."""
+def outcomes(games, rivalry, result):
+    """`result [N, FACTORIES]`: each factory's lichen at the end, less `rivalry` times an equal share of the enemy's."""
     for i in range(len(games)):
         game = games[i]
         count = np.zeros(2, np.int64)
@@ -144,7 +144,7 @@ def outcomes(games, result):
             count[game.factory_owner[f]] += 1
         for f in range(game.factory_count):
             owner = int(game.factory_owner[f])
-            result[i, f] = int(game.factory_lichen[f]) - int(game.lichen_total[1 - owner]) / max(count[owner], 1)
+            result[i, f] = int(game.factory_lichen[f]) - rivalry * int(game.lichen_total[1 - owner]) / max(count[owner], 1)
 
 
 @jit

@@ -44,6 +44,8 @@ class Options:
     """Of entities that learn; the others play by the rule, or as in `start`."""
     bare: bool = False
     """Learn from scratch: there is no rule to follow. Wants all three kinds."""
+    rivalry: float = 1.0
+    """What the enemy's lichen counts against the own one: 1 learns to win, 0 to grow."""
     start: Path | None = None
     """Heads that are there already: the run folder of another run."""
     iterations: int = 120
@@ -80,7 +82,7 @@ class Options:
         for name in ("iterations", "games", "epochs", "batch_rows", "critic_epochs", "evaluate_every"):
             check_range(self, 1, 1_000_000, name)
         check_range(self, 2, 10_000, "evaluate_games")
-        check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef")
+        check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef", "rivalry")
         check_range(self, 0, 10_000, "seed")
 
 
@@ -207,7 +209,9 @@ def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
             for learner in learners.values():
                 learner.actor.param_groups[0]["lr"] = options.lr * (1 - iteration / options.iterations)
             first = FIRST_SEED + SEEDS * options.seed + iteration * options.games
-            games = play_games(config, range(first, first + options.games), (heads, heads), rng, (options.bare, options.bare))
+            games = play_games(
+                config, range(first, first + options.games), (heads, heads), rng, (options.bare, options.bare), options.rivalry
+            )
             told: dict[str, float] = {"charts/lichen": float(games.lichen.mean())}
             for name, learner in learners.items():
                 told |= {f"{key}/{name}": value for key, value in learner.update(games, iteration < options.critic_first).items()}

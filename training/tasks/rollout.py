@@ -77,9 +77,14 @@ def choose(rows: Any, log_prob: torch.Tensor, policies: tuple[Policy, Policy], r
 
 
 def play_games(
-    config: GameConfig, seeds: range, policies: tuple[Policy, Policy], rng: torch.Generator | None, bare: tuple[bool, bool] = (False, False)
+    config: GameConfig,
+    seeds: range,
+    policies: tuple[Policy, Policy],
+    rng: torch.Generator | None,
+    bare: tuple[bool, bool] = (False, False),
+    rivalry: float = 1.0,
 ) -> Rollout:
-    """Play a game on the map of each seed, a side by each policy; choices are sampled, or greedy without `rng`.
+    """Play a game on the map of each seed, a side by each policy; choices are sampled, or greedy without `rng`. `rivalry`: see `outcomes`.
 
     A side that is `bare` has no rule to follow: its candidate is never allowed, and what is impossible ends at home.
     """
@@ -110,5 +115,5 @@ def play_games(
         engine.step()
         first = last
     result = np.zeros((games, FACTORIES), np.float32)
-    outcomes(engine.games, result)
+    outcomes(engine.games, rivalry, result)
     return Rollout(rows[:first], log_prob[:first], ghosts[:ghost], result / SCALE, engine.games["lichen_total"].copy(), turns)
