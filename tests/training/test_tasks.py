@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from agent.tasks.memory import empty_memory, empty_turn
 from agent.tasks.play import play_all
 from agent.tasks.side import FarmSide
 from engine.config import GameConfig
+from main import main
+from training.run.metrics import read_metrics
+from training.run.stopping import Stopped
 from training.tasks.games import LAST, advantages
 from training.tasks.learner import Options, learn, load
 from training.tasks.net import TaskNet
@@ -123,3 +128,42 @@ def test_learning_changes_what_it_says_and_keeps_it(tmp_path: Path) -> None:
     for name, weights in first[HEAVY].state_dict().items():
         assert (tmp_path / "a" / "heads.tasks.npz").read_bytes() == (tmp_path / "b" / "heads.tasks.npz").read_bytes()
         assert torch.equal(weights, second[HEAVY].state_dict()[name]) and torch.equal(weights, kept[HEAVY].state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--kinds", "heavies", "heavies"], "each once"),
+        (["--bare"], "give --kinds lights heavies factories"),
+        (["--games", "0"], "games is 0; accepted are 1"),
+        (["--evaluate-games", "1"], "evaluate_games is 1; accepted are 2"),
+        (["--map-size", "7"], "map"),
+        (["--start", "nowhere"], "nowhere/heads.pt does not exist"),
+        (["--run-dir", "taken"], "is in the way"),
+    ],
+)
+def test_wrong_options_are_sentences(argv: list[str], words: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").write_text("mine")
+    assert main(["tasks", *argv]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_from_scratch_nobody_follows_a_rule() -> None:
+    nets = random_nets(2)
+    bare = play_games(CONFIG, SEEDS[:1], (nets, nets), torch.Generator().manual_seed(0), (True, False))
+    side = bare.rows["side"]
+    assert (bare.rows["choice"][side == 0] > 0).all() and (bare.rows["choice"][side == 1] == 0).any()
+    grown = play_games(CONFIG, SEEDS[:1], (nets, nets), torch.Generator().manual_seed(0), (True, False), rivalry=0.0)
+    assert grown.outcome.sum() * SCALE == pytest.approx(grown.lichen.sum(), abs=1) and (bare.lichen == grown.lichen).all()
+
+
+def test_asked_to_stop_it_keeps_what_it_has(tmp_path: Path, monkeypatch: Any) -> None:
+    import training.tasks.learner as learner
+
+    monkeypatch.setattr(learner, "play_games", lambda *args: (os.kill(os.getpid(), signal.SIGINT), play_games(*args))[1])
+    with pytest.raises(Stopped, match="after iteration 1; the heads are in"):
+        learn(Options(iterations=5, games=1, critic_first=0), tmp_path / "run")
+    assert load(tmp_path / "run")[HEAVY].score.weight.abs().max() > 0
+    assert len(list(read_metrics(tmp_path / "run"))) == 1
