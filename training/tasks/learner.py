@@ -241,7 +241,8 @@ def evaluate(config: GameConfig, options: Options, heads: Policy, started: Polic
             told |= {f"eval/share_{name}": float(by_map.mean()), f"eval/share_{name}_error": error, f"eval/wins_{name}": float(wins.mean())}
     if options.bare:
         seeds = range(HELD_OUT, HELD_OUT + options.evaluate_games)
-        told["eval/lichen"] = float(play_games(config, seeds, (heads, heads), None, (True, True)).lichen.mean())
+        for name, rng in (("", None), ("_sampled", torch.Generator().manual_seed(options.seed))):
+            told[f"eval/lichen{name}"] = float(play_games(config, seeds, (heads, heads), rng, (True, True)).lichen.mean())
     return told
 
 
@@ -252,4 +253,6 @@ def line(done: int, told: Mapping[str, float]) -> str:
         if f"eval/wins_{name}" in told:
             share, error, wins = (told[f"eval/{what}"] for what in (f"share_{name}", f"share_{name}_error", f"wins_{name}"))
             text += f"; against the {name}: {wins:.1%} won, {share:.3f} +- {error:.3f} of the lichen"
-    return text + (f"; against itself {told['eval/lichen']:,.0f} lichen" if "eval/lichen" in told else "")
+    if "eval/lichen" in told:
+        text += f"; against itself {told['eval/lichen']:,.0f} lichen, sampled {told['eval/lichen_sampled']:,.0f}"
+    return text
