@@ -6,6 +6,7 @@ answered with an order that is legal and does nothing: a lost turn, not a lost m
 
 from __future__ import annotations
 
+import abc
 import json
 import sys
 import traceback
@@ -37,7 +38,7 @@ def lost_turn() -> dict[str, Any]:
     return {}
 
 
-class Player:
+class Player(abc.ABC):
     """One side of one match. `errors` counts the turns that were answered with nothing because something broke."""
 
     def __init__(self, player: str, env_cfg: dict[str, Any]) -> None:
@@ -59,9 +60,9 @@ class Player:
             self.judge.forget_orders()  # some may be written already
             return nothing(obs, self.name)
 
+    @abc.abstractmethod
     def order(self) -> None:
         """Write the orders of this turn to `self.judge.orders`."""
-        raise NotImplementedError
 
 
 def nothing(obs: Any, player: Any) -> dict[str, Any]:

@@ -20,8 +20,6 @@ import torch
 
 from agent.plain import to_dict
 from agent.policy import Policy, PolicyConfig, policy_sizes
-from agent.tasks.candidates import HEAVY
-from agent.tasks.heads import save_heads
 from arena.rating import matches
 from arena.rating.entrants import Entrant, Field
 from arena.rating.matches import Pairing, Setup, Task, play_tasks
@@ -33,7 +31,6 @@ from main import main
 from submission.package import collect_modules
 from training.presets import PRESETS
 from training.run import checkpoint
-from training.tasks.net import TaskNet
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 24
@@ -498,28 +495,3 @@ def test_the_identity_of_a_built_in_opponent_follows_all_that_it_plays_by(oppone
     changed[module] += "# another rule"
     monkeypatch.setattr("arena.rating.entrants.collect_modules", lambda entries: changed)
     assert ident() != before
-
-
-def test_the_identity_of_learned_heads_follows_their_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [tmp_path / f"{name}.tasks.npz" for name in "abc"]
-    for file, seed in zip(files, (1, 2, 1)):
-        torch.manual_seed(seed)
-        file.write_bytes(save_heads({HEAVY: TaskNet(8).head()}))
-    with Field([str(files[0]), str(files[1]), "warden"]) as field:
-        assert len({entrant.ident for entrant in field.entrants}) == 3 and all(entrant.in_process for entrant in field.entrants)
-    with pytest.raises(ValueError, match="are the same player"):
-        Field([str(files[0]), str(files[2])])
-    with Field(["marshal"]) as field:
-        (marshal,) = field.entrants
-    monkeypatch.setattr("arena.rating.entrants.SHIPPED", files[0])
-    with Field(["marshal"]) as field:
-        assert field.entrants[0].ident != marshal.ident
-
-
-def test_heads_play_by_the_fast_referee(tmp_path: Path) -> None:
-    file = tmp_path / "mine.tasks.npz"
-    file.write_bytes(save_heads({HEAVY: TaskNet(8).head()}))
-    rules = Rules(2, 48, 0, None, 1)
-    with Field([str(file), "idle"]) as field, Results(tmp_path / "results.jsonl", write=True) as results:
-        assert run(field, 0, rules, results).played == 2
-    assert [game.referee for game in results.games] == ["fast", "fast"]
