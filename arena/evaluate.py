@@ -20,7 +20,7 @@ from agent.lichen_opening import opening_of
 from agent.scripted import make_act
 from agent.scripted import names as script_names
 from agent.stored import WORDS, Agent, load_agent
-from agent.tasks.heads import HEADS, load_heads
+from agent.tasks.heads import HEADS, heads_of, is_farm
 from agent.tasks.side import FarmSide
 from arena.players import is_program
 from arena.programs import opened, start
@@ -58,18 +58,13 @@ class Scripted(NamedTuple):
         return self.compiled() if self.compiled is not None else ScriptedSide(self.make, config)
 
 
-COMPILED: dict[str, Callable[[], Side]] = {  # built-in opponents that play game records at once
-    "warden": FarmSide,
-    "marshal": lambda: FarmSide(heads=load_heads()),
-}
-
-
 def built_in(name: str) -> Scripted:
     """A built-in opponent, or `marshal` with the heads of a file. Raises `ValueError` for a file that holds none."""
-    if name.endswith(HEADS):
-        heads = load_heads(Path(name))
-        return Scripted(partial(make_act, "marshal", name), lambda: FarmSide(heads=heads))
-    return Scripted(partial(make_act, name), COMPILED.get(name))
+    if not is_farm(name):
+        return Scripted(partial(make_act, name))
+    heads = heads_of(name)
+    make = partial(make_act, name) if name in script_names() else partial(make_act, "marshal", name)
+    return Scripted(make, lambda: FarmSide(heads=heads))
 
 
 def scripted_named(name: str) -> Scripted:

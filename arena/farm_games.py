@@ -70,19 +70,24 @@ def fed(games: int, config: GameConfig) -> Orders:
     return write
 
 
-def play(config: GameConfig, games: int, seed: int, first: Any, second: Any, swapped: bool = False) -> Played:
-    """Play whole games: `first` is player_0 (player_1 if `swapped`). Each is `Dials`, the name of an opponent, or None (`fed`)."""
-    engine = Engine(config, games)
-    start = FIRST_SEED + 1000 * seed
-    pool = MapPool(config, range(start, start + games))
-    static = empty_static(games)
-    for i in range(games):
+def opened(config: GameConfig, seeds: range) -> tuple[Engine, Any]:
+    """Games on the map of each seed, opened by both sides alike, and their static records."""
+    engine, static = Engine(config, len(seeds)), empty_static(len(seeds))
+    pool = MapPool(config, seeds)
+    for i in range(len(seeds)):
         engine.reset(i, pool, i)
         while engine.games[i]["real_step"] < 0:
             for player in range(2):
                 lichen_opening(engine.games[i], engine.rules, player, engine.orders[i])
             engine.step(i, i + 1)
         write_static(engine.games[i], engine.rules, static[i])
+    return engine, static
+
+
+def play(config: GameConfig, games: int, seed: int, first: Any, second: Any, swapped: bool = False) -> Played:
+    """Play whole games: `first` is player_0 (player_1 if `swapped`). Each is `Dials`, the name of an opponent, or None (`fed`)."""
+    start = FIRST_SEED + 1000 * seed
+    engine, static = opened(config, range(start, start + games))
 
     def player_of(what: Any) -> Orders:
         if isinstance(what, Dials):

@@ -37,7 +37,8 @@ class Rate:
     By default fast for checkpoints and built-in opponents, official as soon as a side is anything else. A game that is in the results file
     is not played again by the other referee."""
     paired: bool = False
-    """Compare two players (who meet the `--against` pool): tell, opponent by opponent, how much more the first wins on the same maps."""
+    """Compare two players who meet the `--against` pool: tell, opponent by opponent, how much more the first wins on the same maps; or one
+    player with one half."""
     jobs: int | None = None
     """Processes (default: the cores there are)."""
     sandbox: bool = False
@@ -52,8 +53,8 @@ def run(argv: list[str]) -> None:
     args = parse(Rate, argv, "rate", __doc__)
     rules = Rules(args.games, args.map_size, args.seed, args.referee, cores() if args.jobs is None else args.jobs, args.confidence)
     rules.check()
-    if args.paired and (len(args.players) != 2 or not args.against):
-        raise UsageError(f"--paired compares two players against a pool; {len(args.players)} and a pool of {len(args.against)} are given.")
+    if args.paired and (len(args.players) not in (1, 2) or not args.against):
+        raise UsageError(f"--paired compares one or two players against a pool; {len(args.players)} and {len(args.against)} are given.")
     stopped = False
     idents: list[str] = []
     if args.players:
@@ -64,7 +65,11 @@ def run(argv: list[str]) -> None:
         games = [game for game in results.games if game.map_size == args.map_size]
     shown = connected(games, idents) if args.players else games
     if args.paired:
-        print("\n".join(told(compare(games, idents[0], idents[1], idents[2:]), *args.players)))
+        print(
+            "\n".join(
+                told(compare(games, idents[0], idents[1] if len(args.players) == 2 else None, idents[len(args.players) :]), *args.players)
+            )
+        )
     if shown:
         table = tabulate(shown)
         title = f"Ratings on {args.map_size}x{args.map_size} maps"

@@ -28,7 +28,7 @@ import numpy as np
 
 from agent.compact import compact, play_state
 from agent.stored import build_agent, read_stored
-from agent.tasks.heads import HEADS, SHIPPED, load_heads
+from agent.tasks.heads import heads_file, is_farm, load_heads
 from engine.parts import is_part, part_source
 from submission.files import write_whole
 from submission.python37 import problems
@@ -84,7 +84,7 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
     output = Path(output)
     if not output.name.endswith((".tar.gz", ".tgz")):
         raise ValueError(f"The package {output} must be named .tar.gz.")
-    if is_farm(checkpoint):
+    if is_farm(str(checkpoint)):
         return _farm_package(str(checkpoint), output)
     source = read_stored(checkpoint)
     policy = build_agent(source).policy
@@ -102,18 +102,12 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
     return _write(output, str(source.folder), sources, data, int(policy.stats()["policy_parameters"]))
 
 
-def is_farm(player: Path | str) -> bool:
-    """Whether a player is the farm of tasks: `warden`, `marshal`, or a file of learned heads."""
-    return str(player) in ("warden", "marshal") or str(player).endswith(HEADS)
-
-
 def _farm_package(player: str, output: Path) -> PackageReport:
     """The package of the farm of tasks: its own entry in the place of the policy's, and the learned heads."""
     sources = collect_modules((FARM_ENTRY, ENTRIES[1]))
     sources["submission/entry.py"] = sources.pop(f"{FARM_ENTRY.replace('.', '/')}.py")
     data, parameters = {}, 0
-    if player != "warden":
-        path = SHIPPED if player == "marshal" else Path(player)
+    if (path := heads_file(player)) is not None:
         parameters = sum(weights.size for head in load_heads(path).values() for weights in head)
         data["heads.tasks.npz"] = path.read_bytes()
     return _write(output, player, dict(sorted(sources.items())), data, parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Optional
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from agent.tasks.candidates import CANDIDATE, CANDIDATE_SIZE, STATE_SIZE
 
 RULE = 4.0  # by which the rule's candidate begins above the others
 HEADS = ".tasks.npz"  # how the name of a file of heads ends
-SHIPPED = Path(__file__).resolve().with_name("farm.tasks.npz")
+SCRIPTED = Path(__file__).resolve().parent.parent / "scripted"
+# built-in opponents that are the farm, and the file of their heads
+FARMS: Dict[str, Optional[Path]] = {"warden": None, "marshal": SCRIPTED / "marshal" / "heads.tasks.npz"}
 
 
 class Head(NamedTuple):
@@ -49,7 +51,23 @@ def save_heads(heads: Dict[int, Head]) -> bytes:
     return file.getvalue()
 
 
-def load_heads(path: Path = SHIPPED) -> Dict[int, Head]:
+def is_farm(player: str) -> bool:
+    """Whether a player is the farm of tasks: built in, or a file of heads."""
+    return player in FARMS or player.endswith(HEADS)
+
+
+def heads_file(player: str) -> Optional[Path]:
+    """Where the heads of a player that is the farm are; None if it plays by the rule alone."""
+    return FARMS[player] if player in FARMS else Path(player)
+
+
+def heads_of(player: str) -> Dict[int, Head]:
+    """The heads of a player that is the farm. Raises `ValueError` as `load_heads`."""
+    path = heads_file(player)
+    return {} if path is None else load_heads(path)
+
+
+def load_heads(path: Path) -> Dict[int, Head]:
     """Heads that `save_heads` wrote. Raises `ValueError` for a file that is none, for other shapes and for weights that are no numbers."""
     weights: Dict[int, Dict[str, Any]] = {}
     try:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from agent.scripted import FOLDER
 from agent.scripted import names as opponent_names
 from agent.stored import WORDS, copy_for_play, load_agent
-from agent.tasks.heads import HEADS, SHIPPED
+from agent.tasks.heads import HEADS
 from arena.players import Player, open_player
 from arena.scratch import Scratch
 from submission.package import collect_modules
@@ -80,9 +81,8 @@ class Field:
         if argument in opponent_names():
             modules = collect_modules((f"agent.scripted.{argument}.main",))
             code = sorted((name, text.encode()) for name, text in modules.items() if name.startswith("agent/"))
-            if argument == "marshal":
-                code.append(("heads", SHIPPED.read_bytes()))
-            return Entrant(argument, digest("opponent", code), "opponent", argument)
+            data = files_under(FOLDER / argument, (path for path in (FOLDER / argument).iterdir() if path.suffix != ".py"))
+            return Entrant(argument, digest("opponent", [*code, *data]), "opponent", argument)
         path = Path(argument)
         if argument.endswith(HEADS) and path.is_file():
             built_in_code = self._entrant("warden").ident.encode()

@@ -1,4 +1,4 @@
-"""Two players against the same opponents on the same maps: how much more the first wins, map by map."""
+"""Players against the same opponents on the same maps: how much more one wins than the other, or than half, map by map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arena.rating.results import Game
 
 
 class Difference(NamedTuple):
-    """What the first player has more than the second, mean over maps, each played from both sides."""
+    """What the first player has more than the second, or than half, mean over maps, each played from both sides."""
 
     against: str
     maps: int
@@ -25,10 +25,10 @@ class Difference(NamedTuple):
     lichen_error: float
 
 
-def compare(games: Iterable[Game], first: str, second: str, pool: Sequence[str]) -> list[Difference]:
+def compare(games: Iterable[Game], first: str, second: str | None, pool: Sequence[str]) -> list[Difference]:
     """A row for each opponent of the `pool` that both met on some maps from both sides, then one over all of these, called `all`.
 
-    Players are identities.
+    Players are identities; without a second one, the first is held against one half.
     """
     met: dict[tuple[str, int, str], list[tuple[float, float]]] = {}
     names: dict[str, str] = {}
@@ -41,7 +41,8 @@ def compare(games: Iterable[Game], first: str, second: str, pool: Sequence[str])
                 met.setdefault((other, game.seed, player), []).append((game.score(side), share))
     by_map: dict[str, dict[int, np.ndarray]] = {}
     for other, seed, player in met:
-        both = [met.get((other, seed, one), []) for one in (first, second)]
+        half = [(0.5, 0.5)] * 2
+        both = [met.get((other, seed, first), []), half if second is None else met.get((other, seed, second), [])]
         if player == first and all(len(results) == 2 for results in both):
             by_map.setdefault(other, {})[seed] = np.mean(both[0], 0) - np.mean(both[1], 0)
     rows = [_difference(names[other], list(maps.values())) for other, maps in by_map.items()]
@@ -58,7 +59,7 @@ def _difference(against: str, values: list[np.ndarray]) -> Difference:
     return Difference(against, count, float(mean[0]), float(error[0]), float(mean[1]), float(error[1]))
 
 
-def told(rows: list[Difference], first: str, second: str) -> Iterator[str]:
+def told(rows: list[Difference], first: str, second: str = "one half") -> Iterator[str]:
     """The rows as lines of text."""
     yield f"{first} less {second}, the same maps from both sides (95 % intervals, paired by map):"
     for row in rows:

@@ -56,6 +56,13 @@ def test_opponents_on_one_map_are_one_sample() -> None:
     assert "against all" in list(told(rows, "a", "b"))[3]
 
 
+def test_one_player_is_held_against_half() -> None:
+    games = [*both_sides("a", "x", 1, (0.9, 0.7)), *both_sides("a", "x", 2, (0.4, 0.6)), *both_sides("b", "x", 1, (0.1, 0.1))]
+    (row,) = compare(games, "a", None, ["x"])
+    assert (row.maps, row.wins, row.lichen) == (2, pytest.approx(0.25), pytest.approx(0.15))
+    assert "a less one half" in next(told([row], "a"))
+
+
 def test_the_interval_holds_the_truth_as_often_as_promised() -> None:
     rng, held = np.random.default_rng(0), 0
     for _ in range(300):
@@ -72,4 +79,4 @@ def test_the_interval_holds_the_truth_as_often_as_promised() -> None:
 
 def test_it_wants_two_players_and_a_pool(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rate", "warden", "farmer", "--paired"]) == 2
-    assert "--paired compares two players against a pool" in capsys.readouterr().err
+    assert "--paired compares one or two players against a pool" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def test_the_identity_of_learned_heads_follows_their_weights(tmp_path: Path, mon
         Field([str(files[0]), str(files[2])])
     with Field(["marshal"]) as field:
         (marshal,) = field.entrants
-    monkeypatch.setattr("arena.rating.entrants.SHIPPED", files[0])
+    monkeypatch.setattr("arena.rating.entrants.files_under", lambda folder, paths: [("heads", b"others")])
     with Field(["marshal"]) as field:
         assert field.entrants[0].ident != marshal.ident
 

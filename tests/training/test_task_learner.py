@@ -17,6 +17,7 @@ from agent.tasks.heads import load_heads, save_heads
 from agent.tasks.memory import empty_memory, empty_turn
 from agent.tasks.play import play_all
 from agent.tasks.side import FarmSide
+from arena.farm_games import opened
 from engine.config import GameConfig
 from main import main
 from training.run.metrics import read_metrics
@@ -24,7 +25,7 @@ from training.run.stopping import Stopped
 from training.tasks.games import LAST, advantages
 from training.tasks.learner import Options, learn, load
 from training.tasks.net import TaskNet
-from training.tasks.rollout import SCALE, Rollout, opened, play_games, seen
+from training.tasks.rollout import SCALE, Rollout, play_games, seen
 
 CONFIG = GameConfig.for_map_size(48)
 SEEDS = range(7_000_000, 7_000_002)

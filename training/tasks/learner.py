@@ -22,7 +22,7 @@ from agent.tasks.candidates import FACTORY, HEAVY, LIGHT
 from agent.tasks.heads import HEADS, save_heads
 from engine.config import GameConfig, check_range
 from submission.files import write_whole
-from training.ppo.loss import ppo_loss
+from training.ppo.loss import explained_variance, ppo_loss
 from training.run.lock import locked
 from training.run.metrics import MetricsWriter, check_new
 from training.run.stopping import Stopped, StopRequest
@@ -133,7 +133,7 @@ class KindLearner:
         metrics = {
             "charts/decisions": float(len(rows)),
             "charts/as_the_rule": float((choice[order] == 0).float().mean()),
-            "losses/explained_variance": float(1 - (returns - values[: len(rows)]).var() / returns.var()),  # of what came: Monte Carlo
+            "losses/explained_variance": float(explained_variance(values[: len(rows)], returns)),  # of what came: Monte Carlo
         }
         if not critic_only:
             scaled = torch.from_numpy((advantage - advantage.mean()) / (advantage.std() + 1e-8))

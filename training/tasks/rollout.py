@@ -8,16 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from agent.lichen_opening import lichen_opening
 from agent.tasks.dials import Dials
 from agent.tasks.memory import TURN_DTYPE, empty_memory
+from arena.farm_games import opened
 from engine.config import GameConfig
-from engine.engine import Engine
-from engine.maps import MapPool
 from engine.state import FACTORIES
 from training.tasks.games import GHOST_DTYPE, ROWS_DTYPE, act_all, empty_last_rows, observe_all, outcomes
 from training.tasks.net import TaskNet
-from wrappers.observation import empty_static, write_static
 
 SCALE = 5000.0  # lichen that an outcome of one stands for
 ROWS_A_GAME = 8000  # to begin with
@@ -46,20 +43,6 @@ class Rollout(NamedTuple):
 def seen(rows: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """State, candidates and mask of rows, as a `TaskNet` takes them."""
     return torch.from_numpy(rows["state"].copy()), torch.from_numpy(rows["candidates"].copy()), torch.from_numpy(rows["mask"].copy()).bool()
-
-
-def opened(config: GameConfig, seeds: range) -> tuple[Engine, Any]:
-    """Games on the map of each seed, opened by both sides alike, and their static records."""
-    engine, static = Engine(config, len(seeds)), empty_static(len(seeds))
-    pool = MapPool(config, seeds)
-    for i in range(len(seeds)):
-        engine.reset(i, pool, i)
-        while engine.games[i]["real_step"] < 0:
-            for player in range(2):
-                lichen_opening(engine.games[i], engine.rules, player, engine.orders[i])
-            engine.step(i, i + 1)
-        write_static(engine.games[i], engine.rules, static[i])
-    return engine, static
 
 
 @torch.inference_mode()

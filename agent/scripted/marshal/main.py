@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from agent.scripted.protocol import serve_view
 from agent.scripted.warden.main import Warden
-from agent.tasks.heads import SHIPPED, load_heads
+from agent.tasks.heads import heads_of
 
 
-def make(path=str(SHIPPED)):
-    """The decision function of one match; `path`: the file of heads."""
-    return Warden(load_heads(Path(path))).act
+def make(player="marshal"):
+    """The decision function of one match; `player` may be another file of heads."""
+    return Warden(heads_of(player)).act
 
 
 if __name__ == "__main__":
