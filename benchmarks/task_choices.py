@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 import tyro
 
-from agent.tasks.candidates import FACTORY, STATE, TASK_OF
-from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK
+from agent.tasks.candidates import STATE, TASK_OF, WATERING
+from agent.tasks.memory import CARRY_TASK, CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK
 from engine.config import GameConfig
 from training.tasks.learner import load
 from training.tasks.rollout import play_games
 
-NAMES = {NO_WISH: "rule", ICE_TASK: "ice", ORE_TASK: "ore", CLEAR_TASK: "clear", HOME_TASK: "home", REAP_TASK: "reap"}
+NAMES = {NO_WISH: "rule", ICE_TASK: "ice", ORE_TASK: "ore", CLEAR_TASK: "clear", HOME_TASK: "home", REAP_TASK: "reap", CARRY_TASK: "carry"}
 FIRST_SEED = 5_100_000
 
 
@@ -35,7 +35,7 @@ def main(options: Options) -> None:
     torch.set_num_threads(1)
     seeds = range(FIRST_SEED, FIRST_SEED + options.games)
     rows = play_games(GameConfig.for_map_size(options.map_size), seeds, (load(options.run_dir), {}), None).rows
-    rows = rows[rows["kind"] != FACTORY]
+    rows = rows[rows["kind"] < WATERING]
     hundred = (10 * rows["state"][:, STATE.turn] + 1e-4).astype(int)
     task = TASK_OF[rows["choice"].astype(int)]
     for k in range(10):

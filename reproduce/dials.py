@@ -43,6 +43,8 @@ RANGES = {
     "heavy_reap": (20, 150),
     "reap_power": (0.3, 1.0),
     "late": (80, 280),
+    "rush": (0, 400),
+    "carry": (100, 1000),
 }
 SPREAD = 0.12  # of the first generation, as a share of a range
 HELD_OUT = 900  # from this number on, maps are not searched on

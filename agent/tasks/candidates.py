@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.tasks.choice import best_lichen, count_work, dig_counts, water_need
-from agent.tasks.factories import can_build, can_water
-from agent.tasks.memory import CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK, TASKS
+from agent.tasks.carry import LEAST_LOAD, neediest, water_need
+from agent.tasks.choice import best_lichen, count_work, dig_counts
+from agent.tasks.factories import can_water
+from agent.tasks.ground import look_around
+from agent.tasks.memory import CARRY_TASK, CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK, TASKS
 from agent.tasks.threats import is_dangerous, is_threatened
 from agent.tasks.trips import standing_on
 from engine.config import MAX_ROBOTS, SIZE
@@ -20,7 +22,7 @@ from wrappers.routes import CLEAR, NO_WAY, STEP
 from wrappers.targets import FAR_FROM_ROBOT, numbered
 
 # slots of candidates: the rule's, then so many of each task
-SLOTS = ((NO_WISH, 1), (ICE_TASK, 3), (ORE_TASK, 3), (CLEAR_TASK, 4), (REAP_TASK, 1), (HOME_TASK, 1))
+SLOTS = ((NO_WISH, 1), (ICE_TASK, 3), (ORE_TASK, 3), (CLEAR_TASK, 4), (REAP_TASK, 1), (HOME_TASK, 1), (CARRY_TASK, 1))
 CANDIDATES = sum(count for _, count in SLOTS)
 TASK_OF = np.array([task for task, count in SLOTS for _ in range(count)], np.int8)
 FIRST = np.array([[task, sum(c for _, c in SLOTS[:i])] for i, (task, _) in enumerate(SLOTS)], np.int64)
@@ -28,17 +30,18 @@ FIRST = np.array([[task, sum(c for _, c in SLOTS[:i])] for i, (task, _) in enume
 STATE = numbered(
     "heavy", "power", "ice", "ore", "at_home", "turn", "left", "water", "supply", "factory_ice", "metal", "factory_power",
     "grow", "tiles", "lichen", "heavies", "lights", "heavies_on_ice", "heavies_on_ore", "lights_clearing", "reaping",
-    "room",
+    "room", "ground",
     "factories", "enemy_factories", "own_heavies", "enemy_heavies", "own_lights", "enemy_lights", "own_lichen", "enemy_lichen", "doing",
 )  # fmt: skip
 STATE_SIZE = len(STATE) + TASKS - 1  # the last is the first of one number for each task that it may be doing
-LIGHT, HEAVY, FACTORY = range(3)  # kinds of entities that decide
+LIGHT, HEAVY, WATERING, BUILDING = range(4)  # kinds of decisions: of robots by weight, of factories by what they are about
 # what a factory could do; its candidates are so many slots, each with a one in the place of its number
 FACTORY_ORDERS = np.array([NO_WISH, NO_ACTION, BUILD_LIGHT, BUILD_HEAVY, WATER_LICHEN], np.int8)
-FACTORY_PAUSE = 4  # turns from one decision of a factory to the next
-CANDIDATE = numbered("rule", "ice", "ore", "clear", "reap", "home", "walk", "back", "digs", "gain", "same", "threat")
+FACTORY_PAUSE = 4  # turns from one decision of a factory about watering to the next ...
+PLAN = 40  # ... and at the most about building: otherwise when it has built what it planned
+CANDIDATE = numbered("rule", "ice", "ore", "clear", "reap", "home", "carry", "walk", "back", "digs", "gain", "same", "threat")
 CANDIDATE_SIZE = len(CANDIDATE)
-KIND_OF = {NO_WISH: 0, ICE_TASK: 1, ORE_TASK: 2, CLEAR_TASK: 3, REAP_TASK: 4, HOME_TASK: 5}
+KIND_OF = {NO_WISH: 0, ICE_TASK: 1, ORE_TASK: 2, CLEAR_TASK: 3, REAP_TASK: 4, HOME_TASK: 5, CARRY_TASK: 6}
 KINDS = np.array([KIND_OF[int(task)] for task in TASK_OF], np.int64)
 
 
@@ -66,7 +69,9 @@ def write_farm_state(game, rules, memory, turn, totals, player, home, left, row)
     row[STATE.heavies_on_ore] = int(crew[1, ORE_TASK]) / 2.0
     row[STATE.lights_clearing] = int(crew[0, CLEAR_TASK]) / 8.0
     row[STATE.reaping] = (int(crew[0, REAP_TASK]) + int(crew[1, REAP_TASK])) / 8.0
-    row[STATE.room] = int(memory.room[home]) / 50.0
+    look_around(game, rules, memory, home)
+    row[STATE.room] = int(memory.ground[home, 0]) / 50.0
+    row[STATE.ground] = int(memory.ground[home, 1]) / 200.0
     for k in range(4):
         row[STATE.factories + 2 * k] = totals[player, k]
         row[STATE.enemy_factories + 2 * k] = totals[1 - player, k]
@@ -132,6 +137,8 @@ def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, r
     own = int(memory.target[r])
     if own >= 0:
         turn.used[own] = 0
+    player = r // MAX_ROBOTS
+    load = 0
     costs = np.full(CANDIDATES, NO_WAY, np.int32)
     cells[:] = -1
     rows[:] = 0
@@ -156,6 +163,10 @@ def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, r
                     insert(cells, costs, first, 4, near, cost)
         elif task == REAP_TASK and left < 400:
             cells[first] = best_lichen(game, rules, turn, r)
+        elif task == CARRY_TASK and standing_on(game, r) >= 0:
+            goal, load = neediest(game, rules, static, memory, turn, player, standing_on(game, r), int(rules.cargo_space[heavy]))
+            if load >= LEAST_LOAD:
+                cells[first] = game.factory_cell[goal]
     power = int(game.robot_power[r])
     if standing_on(game, r) >= 0:
         power = min(power + max(int(turn.power[home]), 0), int(rules.battery_capacity[heavy]))
@@ -174,10 +185,14 @@ def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, r
             continue
         walk = abs(target // SIZE - cell // SIZE) + abs(target % SIZE - cell % SIZE)
         price = int(static.home_price[home, target]) * step // STEP
+        if task == CARRY_TASK:
+            mask[k] = power > 3 * walk * step
+            row[CANDIDATE.walk] = walk / 20.0
+            row[CANDIDATE.gain] = load / 1000.0
+            row[CANDIDATE.same] = int(turn.crew[home, heavy, task]) / 4.0
+            continue
         clear, room = dig_counts(game, rules, r, target, CLEAR_TASK if task == REAP_TASK else task)
-        left_over = (power - walk * step - price) // int(rules.dig_cost[heavy])
-        if task == REAP_TASK:
-            left_over = (power - walk * step) // int(rules.dig_cost[heavy])
+        left_over = (power - walk * step - (0 if task == REAP_TASK else price)) // int(rules.dig_cost[heavy])
         mask[k] = left_over >= 1
         row[CANDIDATE.walk] = walk / 20.0
         row[CANDIDATE.back] = min(price / battery, 2.0)
@@ -208,15 +223,17 @@ def observe_side(game, rules, static, dials, memory, turn, player, kind, first, 
 
 
 @jit
-def observe_factories(game, rules, dials, memory, turn, player, first, robots, state, rows, mask):
-    """The same of the factories of a side that decide in this turn; `robots` is -1 - the factory's number. Returns the next number."""
-    left = int(rules.max_episode_length) - int(game.real_step)
+def observe_factories(game, rules, dials, memory, turn, player, kind, first, robots, state, rows, mask):
+    """The same of the factories of a side that decide in this turn about watering, or (`kind`) about what to build next; `robots` is -1 -
+    the factory's number. Returns the next number."""
+    now = int(game.real_step)
+    left = int(rules.max_episode_length) - now
     totals = np.zeros((2, 4), np.float32)
     side_totals(game, totals)
     for f in range(game.factory_count):
         if not game.factory_alive[f] or game.factory_owner[f] != player or first >= len(robots):
             continue
-        if (int(game.real_step) + f) % FACTORY_PAUSE:
+        if (now + f) % FACTORY_PAUSE if kind == WATERING else now < memory.replan[f]:
             continue
         robots[first] = -1 - f
         write_farm_state(game, rules, memory, turn, totals, player, f, left, state[first])
@@ -226,9 +243,11 @@ def observe_factories(game, rules, dials, memory, turn, player, first, robots, s
             rows[first, k, k] = 1
         mask[first, 0] = 1
         mask[first, 1] = 1
-        mask[first, 2] = left > dials.last_build and can_build(game, rules, turn, f, 0)
-        mask[first, 3] = left > dials.last_build and can_build(game, rules, turn, f, 1)
-        mask[first, 4] = can_water(game, f)
+        if kind == WATERING:
+            mask[first, 4] = can_water(game, f)
+        else:
+            mask[first, 2] = left > dials.last_build
+            mask[first, 3] = left > dials.last_build
         first += 1
     return first
 
@@ -242,10 +261,10 @@ def put_wishes(turn, first, last, robots, cells, choice):
 
 
 @jit
-def put_orders(game, turn, player, held):
-    """What the factories of a side chose last, `held [FACTORIES]`, becomes their wish; building is a wish for one turn, then they save."""
-    for f in range(game.factory_count):
-        if game.factory_alive[f] and game.factory_owner[f] == player:
-            order = FACTORY_ORDERS[held[f]]
-            stays = order == NO_WISH or order == WATER_LICHEN or (int(game.real_step) + f) % FACTORY_PAUSE == 0
-            turn.order[f] = order if stays else NO_ACTION
+def put_order(memory, kind, f, choice, now):
+    """What factory `f` chose about watering, or (`kind`) about building, is what it wishes until it decides again."""
+    if kind == WATERING:
+        memory.watering[f] = FACTORY_ORDERS[choice]
+    else:
+        memory.plan[f] = FACTORY_ORDERS[choice]
+        memory.replan[f] = now + PLAN

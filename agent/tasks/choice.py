@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.tasks.memory import BEYOND, CLEAR_TASK, HOME_TASK, ICE_TASK, NOTHING, ORE_TASK, REAP_TASK, assign
+from agent.tasks.carry import LEAST_LOAD, go_on_carrying, try_carry, water_need
+from agent.tasks.memory import BEYOND, CARRY_TASK, CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, NOTHING, ORE_TASK, REAP_TASK, assign
 from agent.tasks.threats import is_dangerous, is_threatened
 from agent.tasks.trips import give, put_cargo, put_charge, put_digs, put_steps, standing_on
 from agent.tasks.ways import find_way, is_moving, is_open
@@ -81,12 +82,6 @@ def best_rubble(game, rules, dials, turn, player, home, r):
             continue
         best, least = near, cost
     return best
-
-
-@jit
-def water_need(game, rules, home):
-    """Water a turn that the factory drinks and could give to its lichen."""
-    return 1.0 + int(game.factory_grow[home]) / 10.0
 
 
 @jit
@@ -203,6 +198,9 @@ def try_wish(game, rules, static, memory, turn, r, now, left, queue, length, pow
     goal = int(turn.goal[r])
     if wish == REAP_TASK:
         return try_reap(game, rules, memory, turn, r, goal, now, left, queue, length, power, orders)
+    factory = standing_on(game, r)
+    if wish == CARRY_TASK and factory >= 0 and length + 2 < QUEUE:
+        return try_carry(game, rules, static, memory, turn, r, factory, left, now, queue, length, power, LEAST_LOAD, orders)
     if wish != ICE_TASK and wish != ORE_TASK and wish != CLEAR_TASK or turn.used[goal]:
         return False
     return try_dig(game, rules, static, memory, turn, r, wish, goal, now, left, queue, length, power, orders)
@@ -377,6 +375,11 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
         least = dials.trip_power
     ready = turn.wish[r] > NOTHING or power + charge >= least
     before = int(turn.power[factory])
+    if heavy and turn.wish[r] == NO_WISH and length + 2 < QUEUE:
+        trial = put_charge(turn, queue, length, factory, charge)
+        if try_carry(game, rules, static, memory, turn, r, factory, left, now, queue, trial, power + charge, dials.carry, orders):
+            return
+        turn.power[factory] = before
     if ready:
         length = put_charge(turn, queue, length, factory, charge)
         own = int(memory.task[r])
@@ -446,6 +449,8 @@ def choose_outside(game, rules, static, dials, memory, turn, r, now, left, order
             if not go_home(game, rules, memory, turn, r, now, queue, 0, orders):
                 memory.rest[r] = now + 1
             return
+    if task == CARRY_TASK and go_on_carrying(game, rules, memory, turn, r, now, queue, orders):
+        return
     if task == CLEAR_TASK and left > 30:
         if target >= 0 and game.rubble[target] == 0:
             turn.used[target] = 0

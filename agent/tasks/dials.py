@@ -50,7 +50,11 @@ class Dials(NamedTuple):
     """... with so much of their battery."""
     heavy_reap: int = 60
     """Turns before the end from which heavies do so as soon as their factory has enough to drink."""
-    late: int = 175
+    rush: int = 200
+    """Turns before the end from which it builds heavies of whatever metal and power it has."""
+    carry: int = 400
+    """Water from which a heavy carries it to another factory."""
+    late: int = 150
     """... and when so many turns are left."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.tasks.ground import room_to_grow
+from agent.tasks.ground import LOOKS, room_to_grow
 from agent.tasks.memory import ICE_TASK, NO_WISH
 from engine.config import MAX_ROBOTS
 from engine.jit import jit
@@ -11,7 +11,8 @@ from engine.state import BUILD_HEAVY, BUILD_LIGHT, METAL, NO_ACTION, WATER, WATE
 SAFE_WATER = 50  # what watering leaves to a factory at least
 DRINK = 10  # water that a factory keeps when it waters as it wishes
 LATE = 20  # turns by which ice may come late
-LOOKS = 4  # turns after which a factory looks again for room to grow
+LAST_RUSH = 100  # turns before the end until which a factory hurries to build heavies ...
+RUSH_HEAVIES = 12  # ... and how many it has at the most
 ICE_TRIP = 30  # turns until a robot that is home brings ice
 
 
@@ -64,35 +65,41 @@ def can_water(game, f):
 
 
 @jit
-def wished_order(game, rules, turn, f):
-    """The order that a factory wishes, or NO_ACTION while it is not possible."""
-    wish = int(turn.order[f])
-    if wish == WATER_LICHEN:
-        return WATER_LICHEN if can_water(game, f) else NO_ACTION
-    if wish == BUILD_HEAVY or wish == BUILD_LIGHT:
-        return wish if can_build(game, rules, turn, f, 1 if wish == BUILD_HEAVY else 0) else NO_ACTION
-    return NO_ACTION
-
-
-@jit
-def factory_order(game, rules, dials, memory, turn, player, f, now, left):
-    """BUILD_LIGHT, BUILD_HEAVY, WATER_LICHEN or NO_ACTION: what the factory wishes, or else what the rule says."""
-    if turn.order[f] != NO_WISH:
-        return wished_order(game, rules, turn, f)
+def building(game, rules, dials, turn, f, left):
+    """What the rule builds now: BUILD_LIGHT, BUILD_HEAVY, or NO_ACTION."""
     metal = int(game.factory_cargo[f, METAL])
     power = int(turn.power[f])
     if left > dials.last_build and game.robot_at[game.factory_cell[f]] < 0:
         heavies = crew_size(turn, f, 1)
         lights = crew_size(turn, f, 0)
         income = 50 + int(game.factory_connected[f])
-        paid = heavies == 0 or (
-            heavies < dials.heavies and lights >= dials.first_lights and (income >= dials.heavy_power * heavies or power >= dials.rich)
+        hurries = LAST_RUSH < left <= dials.rush and heavies < RUSH_HEAVIES
+        paid = (
+            heavies == 0
+            or hurries
+            or (heavies < dials.heavies and lights >= dials.first_lights and (income >= dials.heavy_power * heavies or power >= dials.rich))
         )
         if paid and metal >= rules.metal_cost[1] and power >= rules.power_cost[1]:
             return BUILD_HEAVY
         wanted = dials.lights if heavies > 1 else dials.first_lights
         if heavies > 0 and lights < wanted and metal >= rules.metal_cost[0] and power >= rules.power_cost[0]:
             return BUILD_LIGHT
+    return NO_ACTION
+
+
+@jit
+def factory_order(game, rules, dials, memory, turn, player, f, now, left):
+    """BUILD_LIGHT, BUILD_HEAVY, WATER_LICHEN or NO_ACTION: what the factory planned and wishes, or else what the rule says."""
+    order = int(memory.plan[f])
+    if order == NO_WISH:
+        order = building(game, rules, dials, turn, f, left)
+    elif order != NO_ACTION and not can_build(game, rules, turn, f, 1 if order == BUILD_HEAVY else 0):
+        order = NO_ACTION
+    if order != NO_ACTION:
+        memory.replan[f] = now + 1
+        return order
+    if memory.watering[f] != NO_WISH:
+        return WATER_LICHEN if memory.watering[f] == WATER_LICHEN and can_water(game, f) else NO_ACTION
     if wants_water(game, rules, dials, memory, turn, player, f, now, left):
         return WATER_LICHEN
     return NO_ACTION

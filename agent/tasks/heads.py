@@ -11,7 +11,7 @@ import numpy as np
 
 from agent.tasks.candidates import CANDIDATE, CANDIDATE_SIZE, STATE_SIZE
 
-RULE = 4.0  # by which the rule's candidate begins above the others
+RULE = 2.0  # by which the rule's candidate begins above the others
 HEADS = ".tasks.npz"  # how the name of a file of heads ends
 SCRIPTED = Path(__file__).resolve().parent.parent / "scripted"
 # built-in opponents that are the farm, and the file of their heads
@@ -33,19 +33,24 @@ class Head(NamedTuple):
     """[H]"""
     score: np.ndarray
     """[H]"""
+    bare: np.ndarray
+    """[], 1 if it was learned from scratch: there is no rule to follow, and its choices are sampled as they were when it learned."""
 
 
-def choose(head: Head, state: np.ndarray, candidates: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def choose(head: Head, state: np.ndarray, candidates: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The best candidate `[M]` of entities in `state [M, STATE_SIZE]`, among `candidates [M, K, CANDIDATE_SIZE]` that `mask [M, K]` allows;
-    the rule's, 0, where a score is no number."""
+    sampled if the head is `bare`. Where a score is no number it is the rule's, 0."""
     first = (state @ head.of_state + head.state_bias)[:, None] + candidates @ head.of_candidate
     scores = np.maximum(np.maximum(first, 0) @ head.hidden + head.hidden_bias, 0) @ head.score + RULE * candidates[..., CANDIDATE.rule]
-    best = np.where(mask, scores, -np.inf).argmax(1)
-    return np.where(np.isfinite(scores).all(1), best, 0)
+    sound = np.isfinite(scores).all(1)
+    if head.bare:
+        mask = mask * (np.arange(mask.shape[1]) > 0)
+        scores = scores + rng.gumbel(size=scores.shape)  # the best of them is a sample of the softmax
+    return np.where(sound, np.where(mask, scores, -np.inf).argmax(1), 0)
 
 
 def save_heads(heads: Dict[int, Head]) -> bytes:
-    """Heads by kind (`agent.tasks.candidates`: LIGHT, HEAVY, FACTORY) as the bytes of a file, the same for the same heads."""
+    """Heads by kind (`agent.tasks.candidates`: LIGHT, HEAVY, WATERING, BUILDING) as the bytes of a file, the same for the same heads."""
     file = io.BytesIO()
     np.savez(file, **{f"{kind}.{name}": values for kind, head in heads.items() for name, values in head._asdict().items()})
     return file.getvalue()

@@ -11,7 +11,7 @@ from wrappers.routes import NO_WAY
 from wrappers.targets import wall_cell
 
 RICH_SHARE = 1500  # power for each heavy from which a factory takes one from another
-NOTHING, ICE_TASK, ORE_TASK, CLEAR_TASK, HOME_TASK, REAP_TASK, TASKS = range(7)
+NOTHING, ICE_TASK, ORE_TASK, CLEAR_TASK, HOME_TASK, REAP_TASK, CARRY_TASK, TASKS = range(8)
 NO_WISH = -2
 MAX_REACH = 20  # steps from the walls of a factory up to which rubble can be listed
 BEYOND = 4  # steps beyond that up to which open ground counts
@@ -22,11 +22,17 @@ MEMORY_DTYPE = np.dtype(
         ("ident", np.int32, (ROBOTS,)),  # creation number of the robot that the rest is about; slots are recycled
         ("task", np.int8, (ROBOTS,)),
         ("target", np.int16, (ROBOTS,)),  # cell that the task digs, or -1
+        ("load", np.int16, (ROBOTS,)),  # water that it set out to carry
         ("home", np.int8, (ROBOTS,)),  # number of the factory that it works for
         ("rest", np.int16, (ROBOTS,)),  # turn until which a robot without a plan is left alone
         ("back", np.int16, (ROBOTS,)),  # turn in which its trip is over, about
         ("missed", np.int8, (ROBOTS,)),  # strikes that brought nothing; one is forgotten in 16 turns
-        ("room", np.int16, (FACTORIES,)),  # ground that a factory's lichen could grow on, as it was last looked at
+        ("room", np.int16, (FACTORIES,)),  # ground that a factory's lichen could grow on next, as the rule last looked at it
+        ("looked", np.int16, (FACTORIES,)),  # turn from which those that observe look again at ...
+        ("ground", np.int16, (FACTORIES, 2)),  # ... the same, and the ground that it could ever reach
+        ("watering", np.int8, (FACTORIES,)),  # what factories wish: to water or nothing, NO_WISH for what the rule says ...
+        ("plan", np.int8, (FACTORIES,)),  # ... and what to build next, or nothing, or what the rule says ...
+        ("replan", np.int16, (FACTORIES,)),  # ... which they decide anew in this turn
         # by side: robots as it saw them last, turns in which an enemy stood beside an own robot of its kind, and in which it attacked
         ("last_id", np.int32, (2, ROBOTS)),
         ("last_cell", np.int16, (2, ROBOTS)),
@@ -46,7 +52,6 @@ TURN_DTYPE = np.dtype(
         ("decides", np.uint8, (ROBOTS,)),  # robots that take a new task in this turn ...
         ("wish", np.int8, (ROBOTS,)),  # ... and which: a task, or NO_WISH for what the rule says ...
         ("goal", np.int16, (ROBOTS,)),  # ... and the cell that it digs
-        ("order", np.int8, (FACTORIES,)),  # what factories wish to do: an order, or NO_WISH for what the rule says
         ("bare", np.uint8),  # whether a wish that is impossible is followed by home or rest instead of what the rule says
         ("used", np.uint8, (CELLS,)),  # targets of own robots
         ("power", np.int32, (FACTORIES,)),  # of factories, less what robots were promised in this turn
@@ -63,6 +68,7 @@ def empty_memory(count: int) -> np.recarray:
     memory = np.zeros(count, MEMORY_DTYPE).view(np.recarray)
     memory["ident"] = -1
     memory["last_id"] = -1
+    memory["watering"] = memory["plan"] = NO_WISH
     return memory
 
 
@@ -93,7 +99,6 @@ def refresh(game, memory, turn, player):
     turn.works[:] = -1
     turn.decides[:] = 0
     turn.wish[:] = NO_WISH
-    turn.order[:] = NO_WISH
     for f in range(game.factory_count):
         turn.power[f] = game.factory_power[f]
     for r in range(player * MAX_ROBOTS, player * MAX_ROBOTS + int(game.robot_slots[player])):

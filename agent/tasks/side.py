@@ -10,11 +10,11 @@ from agent.lichen_opening import lichen_opening
 from agent.tasks.candidates import (
     CANDIDATE_SIZE,
     CANDIDATES,
-    FACTORY,
     STATE_SIZE,
+    WATERING,
     observe_factories,
     observe_side,
-    put_orders,
+    put_order,
     put_wishes,
 )
 from agent.tasks.dials import Dials
@@ -43,7 +43,7 @@ class FarmSide:
         self.robots, self.cells = np.zeros(count, np.int16), np.zeros((count, CANDIDATES), np.int16)
         self.state = np.zeros((count, STATE_SIZE), np.float32)
         self.rows, self.mask = np.zeros((count, CANDIDATES, CANDIDATE_SIZE), np.float32), np.zeros((count, CANDIDATES), np.uint8)
-        self.held = np.zeros(FACTORIES, np.int8)
+        self.rng = np.random.default_rng(0)  # of heads that sample
 
     def write_orders(self, game: Any, rules: Any, player: int, orders: Any, static: Any = None) -> None:
         """Write the side's orders of this turn; `static` is what `wrappers.observation.write_static` made of the game, if it is there."""
@@ -52,7 +52,8 @@ class FarmSide:
             return
         if game["real_step"] == 0:
             self.memory = empty_memory(1)
-            self.held[:] = 0
+            self.rng = np.random.default_rng(0)
+            self.turn.bare = any(head.bare for head in self.heads.values())
             if static is None:
                 write_static(game, rules, self.static)
         records = [game, rules, static if static is not None else self.static, self.memory[0], self.turn, orders]
@@ -66,14 +67,15 @@ class FarmSide:
 
     def _wish(self, kind: int, head: Head, game: Any, rules: Any, static: Any, memory: Any, turn: Any, player: int) -> None:
         """Let entities of a kind choose."""
-        if kind == FACTORY:
-            count = observe_factories(game, rules, self.dials, memory, turn, player, 0, self.robots, self.state, self.rows, self.mask)
+        if kind >= WATERING:
+            seen = (self.robots, self.state, self.rows, self.mask)
+            count = observe_factories(game, rules, self.dials, memory, turn, player, kind, 0, *seen)
         else:
             seen = (self.robots, self.state, self.cells, self.rows, self.mask)
             count = observe_side(game, rules, static, self.dials, memory, turn, player, kind, 0, *seen)
-        choice = choose(head, self.state[:count], self.rows[:count], self.mask[:count])
-        if kind == FACTORY:
-            self.held[-1 - self.robots[:count]] = choice
-            put_orders(game, turn, player, self.held)
+        choice = choose(head, self.state[:count], self.rows[:count], self.mask[:count], self.rng)
+        if kind >= WATERING:
+            for m in range(count):
+                put_order(memory, kind, -1 - int(self.robots[m]), int(choice[m]), int(game.real_step))
         else:
             put_wishes(turn, 0, count, self.robots, self.cells, choice)

@@ -41,9 +41,9 @@ def put_steps(queue, length, steps, count):
 
 @jit
 def put_cargo(game, rules, queue, length, r):
-    """Add handing over ice and ore to the factory that the robot stands on."""
+    """Add handing over all cargo to the factory that the robot stands on."""
     space = int(rules.cargo_space[game.robot_heavy[r]])
-    for resource in range(2):
+    for resource in range(4):
         if game.robot_cargo[r, resource] > 0:
             length = put(queue, length, TRANSFER, 0, resource, space, 1)
     return length

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from agent.lichen_opening import lichen_opening
-from agent.tasks.candidates import CANDIDATE_SIZE, CANDIDATES, HEAVY, LIGHT, STATE_SIZE, observe_side, put_wishes
+from agent.tasks.candidates import CANDIDATE_SIZE, CANDIDATES, HEAVY, LIGHT, STATE_SIZE, TASK_OF, observe_side, put_wishes
 from agent.tasks.dials import Dials
-from agent.tasks.memory import empty_memory, empty_turn, refresh
+from agent.tasks.memory import CARRY_TASK, empty_memory, empty_turn, refresh
 from agent.tasks.play import begin_turn, end_turn
 from agent.tasks.side import FarmSide
 from agent.tasks.threats import is_dangerous, write_threats
@@ -143,7 +143,7 @@ def decide(engine: Engine, player: int, memory: Any, turn: Any, static: Any, rng
         last = observe_side(game, rules, static, dials, memory, turn, player, kind, last, robots, state, cells, rows, mask)
     assert np.isfinite(state[:last]).all() and np.isfinite(rows[:last]).all() and np.abs(state[:last]).max(initial=0) < 10
     assert mask[:last, 0].all()  # the rule's
-    diggers = (cells[:last] >= 0) & (mask[:last] == 1)
+    diggers = (cells[:last] >= 0) & (mask[:last] == 1) & (TASK_OF != CARRY_TASK)
     assert (game["factory_at"][cells[:last][diggers]] < 0).all()
     choice = np.zeros(count, np.int64)
     if rng is not None:

@@ -82,6 +82,7 @@ assert not {{"torch", "numba"}} & set(sys.modules)
     ("argv", "words"),
     [
         (["fly"], "There is no verb 'fly'; accepted are demo, train"),
+        (["demo", "--env-steps", "5"], "--env-steps is of --preset full and demo"),
         (["train", "--preset", "x"], "There is no preset 'x'; accepted are demo, paper"),
         (["train", "--wings", "2"], "--wings"),
         (["train", "--env-steps", "0"], "env_steps is 0; it must be at least 1"),

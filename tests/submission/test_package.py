@@ -20,7 +20,7 @@ import pytest
 import arena.players
 from agent.policy import BACKBONES
 from agent.stored import header_text, read_stored, resolve
-from agent.tasks.candidates import FACTORY, HEAVY
+from agent.tasks.candidates import HEAVY, WATERING
 from agent.tasks.heads import save_heads
 from arena.match import PLAYERS, Referee, env_settings, play_match
 from arena.players import extract, open_player
@@ -447,7 +447,7 @@ def test_what_is_no_player_is_said(name: str, words: str, tmp_path: Path) -> Non
 
 
 def test_the_farm_is_packaged_with_its_heads(tmp_path: Path) -> None:
-    heads = {kind: TaskNet(8).head() for kind in (HEAVY, FACTORY)}
+    heads = {kind: TaskNet(8).head() for kind in (HEAVY, WATERING)}
     file = tmp_path / "mine.tasks.npz"
     file.write_bytes(save_heads(heads))
     report = package(file, tmp_path / "farm.tar.gz")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from agent.tasks.candidates import FACTORY, HEAVY, LIGHT
+from agent.tasks.candidates import BUILDING, HEAVY, LIGHT, PLAN, STATE, WATERING
 from agent.tasks.dials import Dials
 from agent.tasks.heads import load_heads, save_heads
 from agent.tasks.memory import empty_memory, empty_turn
@@ -29,7 +29,7 @@ from training.tasks.rollout import SCALE, Rollout, play_games, seen
 
 CONFIG = GameConfig.for_map_size(48)
 SEEDS = range(7_000_000, 7_000_002)
-KINDS = (LIGHT, HEAVY, FACTORY)
+KINDS = (LIGHT, HEAVY, WATERING, BUILDING)
 
 
 def random_nets(seed: int) -> dict[int, TaskNet]:
@@ -37,7 +37,7 @@ def random_nets(seed: int) -> dict[int, TaskNet]:
     torch.manual_seed(seed)
     nets = {kind: TaskNet(16) for kind in KINDS}
     for net in nets.values():
-        torch.nn.init.normal_(net.score.weight, std=3.0)
+        torch.nn.init.normal_(net.score.weight, std=12.0)
     return nets
 
 
@@ -81,21 +81,20 @@ def test_each_entity_has_a_trajectory_of_its_own(games: Rollout) -> None:
     for name in ("game", "side", "kind", "robot", "ident", "home"):
         assert (rows[name][followed] == rows[name][after]).all()
     heads = np.setdiff1d(np.arange(len(rows)), after)
-    owners = [tuple(row) for row in rows[heads][["game", "side", "robot", "ident", "home"]].tolist()]
+    owners = [tuple(row) for row in rows[heads][["game", "side", "kind", "robot", "ident", "home"]].tolist()]
     again = len(owners) - len(set(owners))  # only those that came back to a factory that they had left
     assert again < len(owners) / 50
     ended = rows[rows["next"] < LAST]
     assert (np.sort(-2 - ended["next"]) == np.arange(len(games.ghosts))).all() and len(ended) > 10
     ghosts = games.ghosts[-2 - ended["next"]]
-    assert (ghosts["home"] == ended["home"]).all() and (ghosts["game"] == ended["game"]).all() and (ended["kind"] != FACTORY).all()
+    assert (ghosts["home"] == ended["home"]).all() and (ghosts["game"] == ended["game"]).all() and (ended["kind"] < WATERING).all()
 
 
-def test_what_is_paid_is_the_difference_at_the_end(games: Rollout) -> None:
-    totals = np.zeros((len(SEEDS), 2))
-    for game, side, home in {(row["game"], row["side"], row["home"]) for row in games.rows}:
-        totals[game, side] += games.outcome[game, home] * SCALE
-    assert np.allclose(totals[:, 0], games.lichen[:, 0] - games.lichen[:, 1], atol=1)
-    assert np.allclose(totals[:, 1], -totals[:, 0], atol=1)
+def test_what_is_paid_is_the_share_of_the_side(games: Rollout) -> None:
+    share = games.lichen / games.lichen.sum(1, keepdims=True)
+    for row in games.rows:
+        game, side = row["game"], row["side"]
+        assert games.outcome[game, row["home"]] == pytest.approx(2 * share[game, side] - 1, abs=1e-6)
 
 
 def test_ratios_are_one_before_the_first_step(games: Rollout) -> None:
@@ -103,7 +102,8 @@ def test_ratios_are_one_before_the_first_step(games: Rollout) -> None:
     for kind, net in nets.items():
         own = np.flatnonzero(games.rows["kind"] == kind)
         choice = torch.from_numpy(games.rows["choice"][own].astype(np.int64))
-        again = net(*seen(games.rows[own])).gather(1, choice[:, None])[:, 0]
+        state, candidates, mask, columns = seen(games.rows[own])
+        again = net(state, candidates, mask).gather(1, torch.searchsorted(columns, choice)[:, None])[:, 0]
         assert len(own) > 100 and torch.allclose(again, games.log_prob[own], atol=1e-4)
         assert games.rows["mask"][own][np.arange(len(own)), choice].all()
 
@@ -135,7 +135,7 @@ def test_learning_changes_what_it_says_and_keeps_it(tmp_path: Path) -> None:
     ("argv", "words"),
     [
         (["--kinds", "heavies", "heavies"], "each once"),
-        (["--bare"], "give --kinds lights heavies factories"),
+        (["--bare"], "give --kinds lights heavies watering building"),
         (["--games", "0"], "games is 0; accepted are 1"),
         (["--evaluate-games", "1"], "evaluate_games is 1; accepted are 2"),
         (["--map-size", "7"], "map"),
@@ -156,8 +156,29 @@ def test_from_scratch_nobody_follows_a_rule() -> None:
     bare = play_games(CONFIG, SEEDS[:1], (nets, nets), torch.Generator().manual_seed(0), (True, False))
     side = bare.rows["side"]
     assert (bare.rows["choice"][side == 0] > 0).all() and (bare.rows["choice"][side == 1] == 0).any()
-    grown = play_games(CONFIG, SEEDS[:1], (nets, nets), torch.Generator().manual_seed(0), (True, False), rivalry=0.0)
+    grown = play_games(CONFIG, SEEDS[:1], (nets, nets), torch.Generator().manual_seed(0), (True, False), share=False)
     assert grown.outcome.sum() * SCALE == pytest.approx(grown.lichen.sum(), abs=1) and (bare.lichen == grown.lichen).all()
+
+
+def test_some_games_are_played_against_the_rule() -> None:
+    nets = random_nets(2)
+    rows = play_games(CONFIG, SEEDS, (nets, nets), None, by_rule=2).rows
+    assert {(int(game), int(side)) for game, side in zip(rows["game"], rows["side"])} == {(0, 1), (1, 0)}
+
+
+def test_a_factory_decides_anew_once_it_has_built_or_waited() -> None:
+    net = TaskNet(16)
+    with torch.no_grad():  # a heavy next, whatever else
+        for weights in (net.of_candidate.weight, net.of_state.weight, net.of_state.bias, net.hidden.bias):
+            weights.zero_()
+        net.of_candidate.weight[0, 3], net.hidden.weight[0, 0], net.score.weight[0, 0] = 1.0, 1.0, 100.0
+        net.hidden.weight[1:, 0] = 0.0
+    rows = play_games(CONFIG, SEEDS[:1], ({BUILDING: net}, {}), None).rows
+    assert (rows["choice"][rows["state"][:, STATE.left] > 0.3] == 3).all()
+    turn = np.round(1000 * rows["state"][:, STATE.turn]).astype(int)
+    for robot in set(rows["robot"].tolist()):
+        waits = np.diff(turn[rows["robot"] == robot])
+        assert waits.max() == PLAN and waits.min() >= 1 and (waits < PLAN).any()
 
 
 def test_asked_to_stop_it_keeps_what_it_has(tmp_path: Path, monkeypatch: Any) -> None:

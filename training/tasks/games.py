@@ -7,12 +7,12 @@ import numpy as np
 from agent.tasks.candidates import (
     CANDIDATE_SIZE,
     CANDIDATES,
-    FACTORY,
     STATE_SIZE,
     TASK_OF,
+    WATERING,
     observe_factories,
     observe_side,
-    put_orders,
+    put_order,
     side_totals,
     write_farm_state,
 )
@@ -21,6 +21,7 @@ from engine.config import MAX_ROBOTS
 from engine.jit import jit
 from engine.state import FACTORIES, ROBOTS
 
+KINDS = 4  # of decisions
 LAST = -1  # the next of a row that is the last of its entity so far
 ROWS_DTYPE = np.dtype(
     [
@@ -29,7 +30,7 @@ ROWS_DTYPE = np.dtype(
         ("cells", np.int16, (CANDIDATES,)),
         ("mask", np.uint8, (CANDIDATES,)),
         ("choice", np.int8),
-        ("kind", np.int8),  # LIGHT, HEAVY or FACTORY
+        ("kind", np.int8),  # LIGHT, HEAVY, WATERING or BUILDING
         ("side", np.int8),
         ("robot", np.int16),  # its number, or -1 - the number of the factory
         ("ident", np.int32),  # creation number of the robot: numbers are recycled
@@ -46,8 +47,8 @@ GHOST_DTYPE = np.dtype([("state", np.float32, (STATE_SIZE,)), ("kind", np.int8),
 
 
 def empty_last_rows(games: int) -> np.ndarray:
-    """The open row of each entity, none: `[N, ROBOTS + FACTORIES]`."""
-    return np.full((games, ROBOTS + FACTORIES), -1, np.int64)
+    """The open row of each entity, none: `[N, ROBOTS + 2 FACTORIES]`; factories water and build on trajectories of their own."""
+    return np.full((games, ROBOTS + 2 * FACTORIES), -1, np.int64)
 
 
 @jit
@@ -87,20 +88,21 @@ def observe_all(games, rules, dials, statics, memories, turns, orders, chosen, r
             turn = turns[i, player]
             begin_turn(game, rules, dials, statics[i], memory, turn, player, orders[i])
             ghost = close_rows(game, rules, memory, turn, totals, player, left, i, rows, ghosts, ghost, last_row)
-            for kind in range(3):
+            for kind in range(KINDS):
                 if not chosen[i, player, kind]:
                     continue
-                if kind == FACTORY:
-                    last = observe_factories(game, rules, dials, memory, turn, player, first, robots, rows.state, options, rows.mask)
+                if kind >= WATERING:
+                    seen = (robots, rows.state, options, rows.mask)
+                    last = observe_factories(game, rules, dials, memory, turn, player, kind, first, *seen)
                 else:
                     static, seen = statics[i], (rows.state, rows.cells, options, rows.mask)
                     last = observe_side(game, rules, static, dials, memory, turn, player, kind, first, robots, *seen)
                 for m in range(first, last):
                     row = rows[m]
                     r = int(row.robot)
-                    if kind == FACTORY:
+                    if kind >= WATERING:
                         row.home = -1 - r
-                        r = ROBOTS - 1 - r
+                        r = ROBOTS + (kind - WATERING) * FACTORIES - 1 - r
                     else:
                         row.ident = game.robot_id[r]
                         row.home = memory.home[r]
@@ -113,38 +115,34 @@ def observe_all(games, rules, dials, statics, memories, turns, orders, chosen, r
 
 
 @jit
-def act_all(games, rules, dials, statics, memories, turns, orders, rows, first, last, last_row):
+def act_all(games, rules, dials, statics, memories, turns, orders, rows, first, last):
     """What the rows from `first` to `last` chose becomes wishes, and the turn of both sides of all running games is ended."""
     for m in range(first, last):
-        if rows[m].kind != FACTORY:
-            r = int(rows[m].robot)
+        r = int(rows[m].robot)
+        if rows[m].kind >= WATERING:
+            put_order(memories[rows[m].game], rows[m].kind, -1 - r, rows[m].choice, int(games[rows[m].game].real_step))
+        else:
             turn = turns[rows[m].game, rows[m].side]
             turn.wish[r] = TASK_OF[rows[m].choice]
             turn.goal[r] = rows[m].cells[rows[m].choice]
-    held = np.zeros(FACTORIES, np.int8)
     for i in range(len(games)):
         game = games[i]
         if game.done:
             continue
-        for f in range(game.factory_count):
-            m = last_row[i, ROBOTS + f]
-            held[f] = rows[m].choice if m >= 0 else 0
         for player in range(2):
-            put_orders(game, turns[i, player], player, held)
             end_turn(game, rules, dials, statics[i], memories[i], turns[i, player], player, orders[i])
 
 
 @jit
-def outcomes(games, rivalry, result):
-    """`result [N, FACTORIES]`: each factory's lichen at the end, less `rivalry` times an equal share of the enemy's."""
+def outcomes(games, share, result):
+    """`result [N, FACTORIES]`: the lichen of each factory at the end, or (`share`) its side's share of all, from -1 to 1."""
     for i in range(len(games)):
         game = games[i]
-        count = np.zeros(2, np.int64)
-        for f in range(game.factory_count):
-            count[game.factory_owner[f]] += 1
+        both = max(int(game.lichen_total[0]) + int(game.lichen_total[1]), 1)
         for f in range(game.factory_count):
             owner = int(game.factory_owner[f])
-            result[i, f] = int(game.factory_lichen[f]) - rivalry * int(game.lichen_total[1 - owner]) / max(count[owner], 1)
+            ahead = int(game.lichen_total[owner]) - int(game.lichen_total[1 - owner])
+            result[i, f] = ahead / both if share else int(game.factory_lichen[f])
 
 
 @jit

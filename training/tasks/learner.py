@@ -1,6 +1,6 @@
 """M-PPO on tasks: every robot and every factory has its own trajectory, kinds of entities have networks of their own.
 
-What a trajectory earns is what its factory has in the end (`games.outcomes`), undiscounted; nothing is paid on the way. The critic, fitted
+What a trajectory earns is what its side or factory has in the end (`games.outcomes`), undiscounted; nothing is paid on the way. The critic, fitted
 to these ends, is the price list: an advantage is what a decision changed in the outcome that is expected.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from agent.plain import to_dict
-from agent.tasks.candidates import FACTORY, HEAVY, LIGHT
+from agent.tasks.candidates import BUILDING, HEAVY, LIGHT, WATERING
 from agent.tasks.heads import HEADS, save_heads
 from engine.config import GameConfig, check_range
 from submission.files import write_whole
@@ -30,7 +30,7 @@ from training.tasks.games import advantages
 from training.tasks.net import TaskNet
 from training.tasks.rollout import Policy, Rollout, play_games, seen
 
-KINDS: dict[str, int] = {"lights": LIGHT, "heavies": HEAVY, "factories": FACTORY}
+KINDS: dict[str, int] = {"lights": LIGHT, "heavies": HEAVY, "watering": WATERING, "building": BUILDING}
 FIRST_SEED, SEEDS = 10_000_000, 100_000  # of the maps that a run learns on, by its own seed
 HELD_OUT = 5_000_000  # maps from this seed on are evaluated on, and not learned on
 WEIGHTS = "heads.pt"
@@ -40,12 +40,15 @@ WEIGHTS = "heads.pt"
 class Options:
     """Options of learning on tasks."""
 
-    kinds: tuple[Literal["lights", "heavies", "factories"], ...] = ("heavies",)
-    """Of entities that learn; the others play by the rule, or as in `start`."""
+    kinds: tuple[Literal["lights", "heavies", "watering", "building"], ...] = ("heavies",)
+    """Of decisions that are learned: tasks of light and of heavy robots, when factories water and what they build next; the others are made
+    by the rule, or as in `start`."""
     bare: bool = False
-    """Learn from scratch: there is no rule to follow. Wants all three kinds."""
-    rivalry: float = 1.0
-    """What the enemy's lichen counts against the own one: 1 learns to win, 0 to grow."""
+    """Learn from scratch: there is no rule to follow. Wants all four kinds."""
+    objective: Literal["share", "growth"] = "share"
+    """What an entity is paid for in the end: its side's share of all lichen, or the lichen of its factory."""
+    by_rule: float = 0.0
+    """Share of the games in which one side plays by the rule."""
     start: Path | None = None
     """Heads that are there already: the run folder of another run."""
     iterations: int = 120
@@ -64,6 +67,7 @@ class Options:
     gae_lambda: float = 0.9
     clip_coef: float = 0.2
     ent_coef: float = 0.0
+    """Of the first iteration; it falls to nothing by the last."""
     target_kl: float = 0.02
     """An iteration's epochs end above it."""
     seed: int = 1
@@ -76,25 +80,28 @@ class Options:
         """Raises `ValueError` for what cannot be learned."""
         GameConfig.for_map_size(self.map_size)
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
-            raise ValueError(f"kinds is {self.kinds}; name one to three of lights, heavies, factories, each once.")
-        if self.bare and len(self.kinds) < 3:
-            raise ValueError("From scratch (--bare) all kinds learn; give --kinds lights heavies factories.")
+            raise ValueError(f"kinds is {self.kinds}; name one to four of lights, heavies, watering, building, each once.")
+        if self.bare and len(self.kinds) < len(KINDS):
+            raise ValueError("From scratch (--bare) all kinds learn; give --kinds lights heavies watering building.")
         for name in ("iterations", "games", "epochs", "batch_rows", "critic_epochs", "evaluate_every"):
             check_range(self, 1, 1_000_000, name)
         check_range(self, 2, 10_000, "evaluate_games")
-        check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef", "rivalry")
+        check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef", "by_rule")
         check_range(self, 0, 10_000, "seed")
 
 
 def against(
     config: GameConfig, policy: Policy, other: Policy, games: int, first: int = HELD_OUT, bare: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Greedy games of two policies, every map from both sides: the first one's share of the lichen, and its wins, `[games, side]` each."""
+    """Games of two policies, every map from both sides: the first one's share of the lichen, and its wins, `[games, side]` each.
+
+    Choices are greedy, or sampled if the first one is `bare`."""
+    rng = torch.Generator().manual_seed(first) if bare else None
     shares, wins = np.zeros((games, 2)), np.zeros((games, 2))
     for side in range(2):
         policies = (policy, other) if side == 0 else (other, policy)
         bares = (bare and side == 0, bare and side == 1)
-        lichen = play_games(config, range(first, first + games), policies, None, bares).lichen.astype(float)
+        lichen = play_games(config, range(first, first + games), policies, rng, bares).lichen.astype(float)
         own, theirs = lichen[:, side], lichen[:, 1 - side]
         shares[:, side] = own / np.maximum(own + theirs, 1)
         wins[:, side] = (own > theirs) + 0.5 * (own == theirs)
@@ -106,8 +113,14 @@ class KindLearner:
 
     def __init__(self, kind: int, net: TaskNet, options: Options, rng: torch.Generator) -> None:
         self.kind, self.net, self.options, self.rng = kind, net, options, rng
+        self.ent_coef = options.ent_coef
         self.actor = torch.optim.Adam(net.actor_parameters(), lr=options.lr)
         self.critic = torch.optim.Adam(net.critic.parameters(), lr=options.critic_lr)
+
+    def anneal(self, share: float) -> None:
+        """Set the actor's learning rate and the weight of its entropy to a share of what they were in the beginning."""
+        self.actor.param_groups[0]["lr"] = self.options.lr * share
+        self.ent_coef = self.options.ent_coef * share
 
     def update(self, games: Rollout, critic_only: bool) -> dict[str, float]:
         """Learn from whole games; returns metrics."""
@@ -117,7 +130,7 @@ class KindLearner:
         number[own] = np.arange(len(own))
         after = rows["next"].astype(np.int64)
         after = np.where(after >= 0, number[np.maximum(after, 0)], after)
-        state, candidates, mask = seen(rows)
+        state, candidates, mask, columns = seen(rows)
         ghost_state = torch.from_numpy(ghosts["state"].copy())
         returns = torch.from_numpy(games.outcome[rows["game"], rows["home"]])
         with torch.inference_mode():
@@ -128,11 +141,11 @@ class KindLearner:
         mine = np.flatnonzero(ghosts["kind"] == self.kind)
         ended = torch.from_numpy(games.outcome[ghosts["game"][mine], ghosts["home"][mine]])
         self._fit_critic(torch.cat([state, ghost_state[mine]]), torch.cat([returns, ended]))
-        choice = torch.from_numpy(rows["choice"].astype(np.int64))
+        choice = torch.searchsorted(columns, torch.from_numpy(rows["choice"].astype(np.int64)))
         order = torch.nonzero(mask.sum(1) > 1)[:, 0]  # the others cannot choose
         metrics = {
             "charts/decisions": float(len(rows)),
-            "charts/as_the_rule": float((choice[order] == 0).float().mean()),
+            "charts/as_the_rule": float((columns[choice[order]] == 0).float().mean()),
             "losses/explained_variance": float(explained_variance(values[: len(rows)], returns)),  # of what came: Monte Carlo
         }
         if not critic_only:
@@ -158,7 +171,7 @@ class KindLearner:
                 entropy = -(new.exp() * new.clamp(min=-50)).sum(1)
                 none = torch.zeros(len(batch))  # the critic has a loss of its own
                 log_prob = new.gather(1, choice[batch, None])[:, 0]
-                clip, ent = options.clip_coef, options.ent_coef
+                clip, ent = options.clip_coef, self.ent_coef
                 loss, metrics = ppo_loss(log_prob, old[batch], advantage[batch], none, none, none, entropy, clip, False, 0.0, ent)
                 self.actor.zero_grad()
                 loss.backward()
@@ -183,12 +196,12 @@ def load(run_dir: Path) -> dict[int, TaskNet]:
     return heads
 
 
-def save(heads: Policy, run_dir: Path) -> None:
+def save(heads: Policy, bare: bool, run_dir: Path) -> None:
     """Write heads with their critics, and beside them what plays (`agent.tasks.heads`)."""
     with io.BytesIO() as file:
         torch.save({kind: net.state_dict() for kind, net in heads.items()}, file)
         write_whole(run_dir / WEIGHTS, file.getvalue())
-    write_whole((run_dir / WEIGHTS).with_suffix(HEADS), save_heads({kind: net.head() for kind, net in heads.items()}))
+    write_whole((run_dir / WEIGHTS).with_suffix(HEADS), save_heads({kind: net.head(bare) for kind, net in heads.items()}))
 
 
 def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
@@ -202,16 +215,15 @@ def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
     config = GameConfig.for_map_size(options.map_size)
     learners = {name: KindLearner(KINDS[name], heads.setdefault(KINDS[name], TaskNet()), options, rng) for name in options.kinds}
     with locked(run_dir), MetricsWriter(run_dir) as metrics, StopRequest() as stop:
-        write_whole(run_dir / "config.json", json.dumps({"tasks": to_dict(options)}, indent=2) + "\n")
-        turns = 0
+        write_whole(run_dir / "config.json", json.dumps({"tasks": to_dict(options)}, indent=2, default=str) + "\n")
+        turns, paid = 0, (options.objective == "share", round(options.by_rule * options.games))
         for iteration in range(options.iterations):
             began = time.process_time()
             for learner in learners.values():
-                learner.actor.param_groups[0]["lr"] = options.lr * (1 - iteration / options.iterations)
+                learner.anneal(1 - iteration / options.iterations)
             first = FIRST_SEED + SEEDS * options.seed + iteration * options.games
-            games = play_games(
-                config, range(first, first + options.games), (heads, heads), rng, (options.bare, options.bare), options.rivalry
-            )
+            seeds, bare = range(first, first + options.games), (options.bare, options.bare)
+            games = play_games(config, seeds, (heads, heads), rng, bare, *paid)
             told: dict[str, float] = {"charts/lichen": float(games.lichen.mean())}
             for name, learner in learners.items():
                 told |= {f"{key}/{name}": value for key, value in learner.update(games, iteration < options.critic_first).items()}
@@ -220,7 +232,7 @@ def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
             done = iteration + 1
             last = done == options.iterations or stop.requested
             if done % options.evaluate_every == 0 or last:
-                save(heads, run_dir)
+                save(heads, options.bare, run_dir)
             if (done % options.evaluate_every == 0 or last) and not stop.requested:
                 told |= evaluate(config, options, heads, started)
             metrics.write(turns, told)
@@ -231,7 +243,7 @@ def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
 
 
 def evaluate(config: GameConfig, options: Options, heads: Policy, started: Policy) -> dict[str, float]:
-    """The heads, greedy, on unseen maps: against the rule, against where they started, and against themselves if there is no rule."""
+    """The heads as they play on unseen maps: against the rule, against where they started, and against themselves if there is no rule."""
     told: dict[str, float] = {}
     for name, other in (("rule", {}), ("start", started)):
         if name == "rule" or other:
@@ -241,8 +253,8 @@ def evaluate(config: GameConfig, options: Options, heads: Policy, started: Polic
             told |= {f"eval/share_{name}": float(by_map.mean()), f"eval/share_{name}_error": error, f"eval/wins_{name}": float(wins.mean())}
     if options.bare:
         seeds = range(HELD_OUT, HELD_OUT + options.evaluate_games)
-        for name, rng in (("", None), ("_sampled", torch.Generator().manual_seed(options.seed))):
-            told[f"eval/lichen{name}"] = float(play_games(config, seeds, (heads, heads), rng, (True, True)).lichen.mean())
+        rng = torch.Generator().manual_seed(options.seed)
+        told["eval/lichen"] = float(play_games(config, seeds, (heads, heads), rng, (True, True)).lichen.mean())
     return told
 
 
@@ -254,5 +266,5 @@ def line(done: int, told: Mapping[str, float]) -> str:
             share, error, wins = (told[f"eval/{what}"] for what in (f"share_{name}", f"share_{name}_error", f"wins_{name}"))
             text += f"; against the {name}: {wins:.1%} won, {share:.3f} +- {error:.3f} of the lichen"
     if "eval/lichen" in told:
-        text += f"; against itself {told['eval/lichen']:,.0f} lichen, sampled {told['eval/lichen_sampled']:,.0f}"
+        text += f"; against itself {told['eval/lichen']:,.0f} lichen"
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -36,8 +37,8 @@ class TaskNet(nn.Module):
         """All but the critic's."""
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("critic")]
 
-    def head(self) -> Head:
+    def head(self, bare: bool = False) -> Head:
         """The weights that choose, for play."""
         first = [self.of_state.weight.T, self.of_state.bias, self.of_candidate.weight.T]
         weights = [*first, self.hidden.weight.T, self.hidden.bias, self.score.weight[0]]
-        return Head(*(weight.detach().numpy().copy() for weight in weights))
+        return Head(*(weight.detach().numpy().copy() for weight in weights), bare=np.array(bare, np.float32))

@@ -13,14 +13,14 @@ from agent.tasks.memory import TURN_DTYPE, empty_memory
 from arena.farm_games import opened
 from engine.config import GameConfig
 from engine.state import FACTORIES
-from training.tasks.games import GHOST_DTYPE, ROWS_DTYPE, act_all, empty_last_rows, observe_all, outcomes
+from training.tasks.games import GHOST_DTYPE, KINDS, ROWS_DTYPE, act_all, empty_last_rows, observe_all, outcomes
 from training.tasks.net import TaskNet
 
-SCALE = 5000.0  # lichen that an outcome of one stands for
+SCALE = 5000.0  # lichen of a factory that an outcome of one stands for
 ROWS_A_GAME = 8000  # to begin with
 
 Policy = Mapping[int, TaskNet]
-"""The network of each kind of entity (`agent.tasks.candidates`: LIGHT, HEAVY, FACTORY) that does not play by the rule."""
+"""The network of each kind of entity (`agent.tasks.candidates`: LIGHT, HEAVY, WATERING, BUILDING) that does not play by the rule."""
 
 
 class Rollout(NamedTuple):
@@ -33,16 +33,18 @@ class Rollout(NamedTuple):
     ghosts: Any
     """[G] of `GHOST_DTYPE`."""
     outcome: np.ndarray
-    """[N, FACTORIES], in units of `SCALE`."""
+    """[N, FACTORIES]: what was learned for, of the order of one."""
     lichen: np.ndarray
     """[N, 2]"""
     turns: int
     """Of all games together."""
 
 
-def seen(rows: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """State, candidates and mask of rows, as a `TaskNet` takes them."""
-    return torch.from_numpy(rows["state"].copy()), torch.from_numpy(rows["candidates"].copy()), torch.from_numpy(rows["mask"].copy()).bool()
+def seen(rows: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """State, candidates and mask of rows, as a `TaskNet` takes them: only candidates that one of them is allowed, and which."""
+    columns = np.flatnonzero(rows["mask"].any(0))
+    state, mask = torch.from_numpy(rows["state"].copy()), torch.from_numpy(rows["mask"][:, columns]).bool()
+    return state, torch.from_numpy(rows["candidates"][:, columns]), mask, torch.from_numpy(columns)
 
 
 @torch.inference_mode()
@@ -53,9 +55,10 @@ def choose(rows: Any, log_prob: torch.Tensor, policies: tuple[Policy, Policy], r
             which = np.flatnonzero((rows["side"] == side) & (rows["kind"] == kind))
             if len(which) == 0:
                 continue
-            scores = net(*seen(rows[which]))
+            state, candidates, mask, columns = seen(rows[which])
+            scores = net(state, candidates, mask)
             choice = scores.argmax(1) if rng is None else torch.multinomial(scores.exp(), 1, generator=rng)[:, 0]
-            rows["choice"][which] = choice.numpy()
+            rows["choice"][which] = columns[choice].numpy()
             log_prob[which] = scores.gather(1, choice[:, None])[:, 0]
 
 
@@ -65,21 +68,25 @@ def play_games(
     policies: tuple[Policy, Policy],
     rng: torch.Generator | None,
     bare: tuple[bool, bool] = (False, False),
-    rivalry: float = 1.0,
+    share: bool = True,
+    by_rule: int = 0,
 ) -> Rollout:
-    """Play a game on the map of each seed, a side by each policy; choices are sampled, or greedy without `rng`. `rivalry`: see `outcomes`.
+    """Play a game on the map of each seed, a side by each policy; choices are sampled, or greedy without `rng`.
+    `share`: see `outcomes`. One side of the first `by_rule` games plays by the rule, in turns.
 
     A side that is `bare` has no rule to follow: its candidate is never allowed, and what is impossible ends at home.
     """
     games = len(seeds)
     engine, static = opened(config, seeds)
-    chosen = np.zeros((games, 2, 3), np.uint8)
+    chosen = np.zeros((games, 2, KINDS), np.uint8)
     for side, policy in enumerate(policies):
         chosen[:, side, list(policy)] = 1
+        chosen[side:by_rule:2, side] = 0
     rows, log_prob = np.zeros(games * ROWS_A_GAME, ROWS_DTYPE).view(np.recarray), torch.zeros(games * ROWS_A_GAME)
     ghosts = np.zeros(games * ROWS_A_GAME // 4, GHOST_DTYPE).view(np.recarray)
     memory, turn, last_row = empty_memory(games), np.zeros((games, 2), TURN_DTYPE).view(np.recarray), empty_last_rows(games)
     turn["bare"] = bare
+    turn["bare"] &= chosen.any(2)
     common = (engine.games, engine.rules, Dials(), static, memory, turn, engine.orders)
     first, ghost, turns = 0, 0, 0
     for _ in range(config.max_episode_length):
@@ -93,10 +100,11 @@ def play_games(
         for side in np.flatnonzero(bare):
             rows["mask"][first:last, 0] &= rows["side"][first:last] != side
         choose(rows[first:last], log_prob[first:last], policies, rng)
-        act_all(*common, rows, first, last, last_row)
+        act_all(*common, rows, first, last)
         turns += int((engine.games["done"] == 0).sum())
         engine.step()
         first = last
     result = np.zeros((games, FACTORIES), np.float32)
-    outcomes(engine.games, rivalry, result)
-    return Rollout(rows[:first], log_prob[:first], ghosts[:ghost], result / SCALE, engine.games["lichen_total"].copy(), turns)
+    outcomes(engine.games, share, result)
+    result = result if share else result / SCALE
+    return Rollout(rows[:first], log_prob[:first], ghosts[:ghost], result, engine.games["lichen_total"].copy(), turns)
