@@ -91,7 +91,7 @@ def learn_tasks(args: Demo) -> tuple[Path, dict[str, float], int]:
     learn(options, args.run_dir)
     print("2/4  Evaluated on 32 unseen maps.", flush=True)
     *_, last = read_metrics(args.run_dir)
-    scores = {"lichen a side": last["eval/lichen"], "share of the lichen against warden": last["eval/share_rule"]}
+    scores = {"lichen_a_side": last["eval/lichen"], "share_against_warden": last["eval/share_rule"]}
     return args.run_dir / "heads.tasks.npz", scores, options.map_size
 
 

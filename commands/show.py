@@ -15,7 +15,7 @@ from arena.match import NO_FACTORIES, MatchResult, play_match
 from arena.process import printable
 
 REASON_LIMIT = 1000  # characters
-SHARES = ("finished", "win_rate", "pool_win_rate")  # shown in percent
+SHARES = ("finished", "win_rate", "pool_win_rate", "share_against_warden")  # shown in percent
 
 
 def print_scores(scores: dict[str, float], title: str) -> None:

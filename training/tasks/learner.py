@@ -1,7 +1,7 @@
-"""M-PPO on tasks: every robot and every factory has its own trajectory, kinds of entities have networks of their own.
+"""M-PPO on tasks: every robot and every factory has its own trajectory, kinds of decisions have networks of their own.
 
-What a trajectory earns is what its side or factory has in the end (`games.outcomes`), undiscounted; nothing is paid on the way. The critic, fitted
-to these ends, is the price list: an advantage is what a decision changed in the outcome that is expected.
+What a trajectory earns is what its side or factory has in the end (`games.outcomes`), undiscounted; nothing is paid on the way. The critic,
+fitted to these ends, is the price list: an advantage is what a decision changed in the outcome that is expected.
 """
 
 from __future__ import annotations
