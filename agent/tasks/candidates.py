@@ -130,7 +130,7 @@ def is_free(game, turn, r, cell):
 @jit
 def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, rows, mask):
     """The candidates of robot `r`: the cells that they dig `cells [K]` (-1: none), their numbers `rows [K, CANDIDATE_SIZE]`, and which are
-    allowed, `mask [K]`."""
+    allowed, `mask [K]`: the rule's only if there is one."""
     heavy = int(game.robot_heavy[r])
     home = int(memory.home[r])
     cell = int(game.robot_cell[r])
@@ -178,7 +178,7 @@ def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, r
         row = rows[k]
         row[KINDS[k]] = 1
         if task == NO_WISH or task == HOME_TASK:
-            mask[k] = 1
+            mask[k] = task == HOME_TASK or not turn.bare
             row[CANDIDATE.back] = min(int(static.home_price[home, cell]), 1000) / 1000.0
             continue
         if target < 0:
@@ -241,7 +241,7 @@ def observe_factories(game, rules, dials, memory, turn, player, kind, first, rob
         mask[first] = 0
         for k in range(len(FACTORY_ORDERS)):
             rows[first, k, k] = 1
-        mask[first, 0] = 1
+        mask[first, 0] = not turn.bare
         mask[first, 1] = 1
         if kind == WATERING:
             mask[first, 4] = can_water(game, f)

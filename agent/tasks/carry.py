@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from agent.tasks.memory import CARRY_TASK, assign
-from agent.tasks.trips import give, put, put_steps
+from agent.tasks.trips import SPARE, give, put, put_steps
 from agent.tasks.ways import find_way
 from engine.config import CELLS, MAX_ROBOTS
 from engine.jit import jit
@@ -13,7 +13,6 @@ from engine.state import ICE, PICKUP, TRANSFER, WATER
 from wrappers.routes import NO_WAY
 
 KEPT = 60  # water that a factory does not give away
-RESERVE = (10, 150)  # power that a light, a heavy carrier keeps back
 LEAST_LOAD = 40  # water that is carried at the least
 
 
@@ -67,7 +66,7 @@ def try_carry(game, rules, static, memory, turn, r, factory, left, now, queue, l
     steps = np.zeros(CELLS, np.int8)
     cell = int(game.robot_cell[r])
     out, cost = find_way(game, rules, turn, r, cell, int(game.factory_cell[goal]), True, steps)
-    if out <= 0 or out + 5 > left or 2 * cost + RESERVE[heavy] > power:
+    if out <= 0 or out + 5 > left or 2 * cost + SPARE[heavy] > power:
         return False
     length = put(queue, length, PICKUP, 0, WATER, amount, 1)
     assign(game, memory, turn, r, CARRY_TASK, int(game.factory_cell[goal]))

@@ -7,17 +7,17 @@ import numpy as np
 from agent.tasks.carry import LEAST_LOAD, go_on_carrying, try_carry, water_need
 from agent.tasks.memory import BEYOND, CARRY_TASK, CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, NOTHING, ORE_TASK, REAP_TASK, assign
 from agent.tasks.threats import is_dangerous, is_threatened
-from agent.tasks.trips import give, put_cargo, put_charge, put_digs, put_steps, standing_on
+from agent.tasks.trips import SPARE, give, put_cargo, put_charge, put_digs, put_steps, standing_on
 from agent.tasks.ways import find_way, is_moving, is_open
 from engine.config import CELLS, MAX_ROBOTS, QUEUE, SIZE
 from engine.jit import jit
 from engine.state import DX, DY, ENTRY, ICE, METAL, ORE, WATER
 from wrappers.routes import CLEAR, NO_WAY, STEP
-from wrappers.targets import FAR_FROM_ROBOT, list_work, wall_cell
+from wrappers.targets import FAR_FROM_ROBOT, list_work, wall_cell, wall_distance
 
-SPARE = (10, 140)  # power that a light, a heavy robot keeps back on a trip
 LEAST_POWER = (50, 120)  # with which a light, and a heavy whose factory is thirsty, leave home at the least
 THIRSTY = 40  # water below which a heavy goes with what power there is
+CHARGE = 500  # power that a heavy which finds nothing to do fetches at the least
 REST = 4  # turns for which a robot without a plan is left alone
 
 
@@ -35,7 +35,7 @@ def dig_counts(game, rules, r, cell, task):
 
 
 @jit
-def best_source(game, static, turn, player, home, r, task):
+def best_source(game, static, dials, turn, player, home, r, task):
     """The cell of ice or ore around `home` that nobody digs with the cheapest way there and back, clearing included; or -1."""
     cells = static.ice_near[home] if task == ICE_TASK else static.ore_near[home]
     cell = int(game.robot_cell[r])
@@ -45,10 +45,12 @@ def best_source(game, static, turn, player, home, r, task):
         near = int(cells[i])
         if near < 0:
             break
-        if turn.used[near] or is_dangerous(game, turn, r, near) or is_threatened(turn, int(game.robot_heavy[r]), near):
+        if turn.used[near] or is_dangerous(game, turn, r, near):
             continue
         other = int(game.robot_at[near])
-        if other >= 0 and other != r:
+        friend = other >= 0 and other != r and other // MAX_ROBOTS == player
+        taken = other >= 0 and other // MAX_ROBOTS != player or is_threatened(turn, int(game.robot_heavy[r]), near)
+        if friend or taken and wall_distance(near, int(game.factory_cell[home])) >= dials.claim:
             continue
         walk = STEP * (abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE))
         cost = walk + int(static.home_price[home, near]) + CLEAR * int(game.rubble[near])
@@ -220,6 +222,12 @@ def go_home(game, rules, memory, turn, r, now, queue, length, orders):
 
 
 @jit
+def bring_ice(game, rules, memory, turn, r, now, orders):
+    """Order the walk home, whatever robot `r` was about to do; whether there is a way."""
+    return go_home(game, rules, memory, turn, r, now, np.zeros((QUEUE, ENTRY), np.int16), 0, orders)
+
+
+@jit
 def step_aside(game, rules, memory, turn, r, now, orders):
     """Order one step to a safe free cell, towards home; whether there is one."""
     player = r // MAX_ROBOTS
@@ -372,7 +380,7 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
     charge = max(min(int(turn.power[factory]) - kept, int(rules.battery_capacity[heavy]) - power), 0)
     least = LEAST_POWER[heavy]
     if heavy and int(game.factory_cargo[home, WATER]) > THIRSTY:
-        least = dials.trip_power
+        least = dials.early_trip if now < dials.early else dials.trip_power
     ready = turn.wish[r] > NOTHING or power + charge >= least
     before = int(turn.power[factory])
     if heavy and turn.wish[r] == NO_WISH and length + 2 < QUEUE:
@@ -409,12 +417,15 @@ def choose_at_home(game, rules, static, dials, memory, turn, r, factory, now, le
             if task == CLEAR_TASK:
                 target = best_rubble(game, rules, dials, turn, player, home, r) if left > 30 else -1
             else:
-                target = best_source(game, static, turn, player, home, r, task)
+                target = best_source(game, static, dials, turn, player, home, r, task)
             if target >= 0 and try_dig(
                 game, rules, static, memory, turn, r, task, target, now, left, queue, length, power + charge, orders
             ):
                 return
         turn.power[factory] = before
+        if heavy and charge > CHARGE:  # charged it may dare what it does not now
+            give(game, rules, memory, r, now, queue, put_charge(turn, queue, handing, factory, charge), orders)
+            return
     if handing > 0:
         give(game, rules, memory, r, now, queue, handing, orders)
         return

@@ -8,13 +8,27 @@ from typing import Dict, NamedTuple
 class Dials(NamedTuple):
     """A factory's and its robots' thresholds, in the game's own units."""
 
+    early: int = 400
+    """Turns of the beginning, in which a factory spreads its lichen as fast as it can, for the power of the tiles."""
+    early_trip: int = 1000
+    """Power with which a heavy leaves home at the least in these turns, while there is water ..."""
+    trip_power: int = 2900
+    """... and later."""
+    early_low: int = 70
+    """Lichen on a tile, in the mean, below which a factory waters in these turns ..."""
+    low: int = 5
+    """... and later."""
+    room: float = 0.23
+    """It also waters if so much ground, as a share of its tiles, could be grown soon ..."""
+    late: int = 150
+    """... and when so many turns are left."""
+    claim: int = 20
+    """Steps from the walls up to which a heavy goes for ice and ore where enemies stand or could come that it would destroy."""
     strikes: int = 3
     """Steps onto enemies of the own kind that stand still, until so many have missed."""
-    trip_power: int = 2900
-    """Power with which a heavy leaves home at the least, while there is water."""
     ice_a_heavy: float = 8.0
     """Water a turn that a heavy which digs ice is taken to bring."""
-    supply: float = 0.05
+    supply: float = 0.5
     """Share of the water that could be used, from which on a heavy may leave ice to others."""
     ore_water: int = 107
     """Water from which the only heavy of a factory may fetch ore."""
@@ -30,32 +44,26 @@ class Dials(NamedTuple):
     """A factory builds no more."""
     lights: int = 8
     """The same of lights, once it has two heavies ..."""
-    first_lights: int = 1
+    first_lights: int = 2
     """... and before."""
     heavy_power: int = 120
     """Power a turn that a factory needs for each heavy."""
-    light_keep: int = 461
+    light_keep: int = 0
     """Power that lights leave to the heavies of their factory."""
     rich: int = 2503
     """Power from which a factory builds whatever it has metal for."""
     reach: int = 13
     """Steps from the walls up to which ground is cleared."""
-    low: int = 5
-    """Lichen on a tile, in the mean, below which a factory waters ..."""
-    room: float = 0.23
-    """... as it does if so much ground, as a share of its tiles, could be grown soon ..."""
-    reap: int = 150
+    reap: int = 300
     """Turns before the end from which robots dig up the enemy's lichen ..."""
     reap_power: float = 0.7
     """... with so much of their battery."""
-    heavy_reap: int = 60
+    heavy_reap: int = 100
     """Turns before the end from which heavies do so as soon as their factory has enough to drink."""
     rush: int = 200
     """Turns before the end from which it builds heavies of whatever metal and power it has."""
     carry: int = 400
     """Water from which a heavy carries it to another factory."""
-    late: int = 150
-    """... and when so many turns are left."""
 
 
 def changed(dials: Dials, values: Dict[str, float]) -> Dials:

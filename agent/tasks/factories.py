@@ -43,7 +43,7 @@ def wants_water(game, rules, dials, memory, turn, player, f, now, left):
     if tiles == 0 or water - cost - 2 < kept:
         return False
     own = int(game.factory_connected[f])
-    if own == 0 or left <= dials.late or game.factory_lichen[f] < dials.low * own:
+    if own == 0 or left <= dials.late or game.factory_lichen[f] < (dials.early_low if now < dials.early else dials.low) * own:
         return True
     if (now + f) % LOOKS == 0:
         memory.room[f] = room_to_grow(game, rules, f)

@@ -44,7 +44,6 @@ def choose(head: Head, state: np.ndarray, candidates: np.ndarray, mask: np.ndarr
     scores = np.maximum(np.maximum(first, 0) @ head.hidden + head.hidden_bias, 0) @ head.score + RULE * candidates[..., CANDIDATE.rule]
     sound = np.isfinite(scores).all(1)
     if head.bare:
-        mask = mask * (np.arange(mask.shape[1]) > 0)
         scores = scores + rng.gumbel(size=scores.shape)  # the best of them is a sample of the softmax
     return np.where(sound, np.where(mask, scores, -np.inf).argmax(1), 0)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from agent.tasks.choice import choose_at_home, choose_outside, step_aside, strike
+from agent.tasks.choice import bring_ice, choose_at_home, choose_outside, step_aside, strike
 from agent.tasks.factories import factory_order
-from agent.tasks.memory import REAP_TASK, balance, refresh
+from agent.tasks.memory import HOME_TASK, REAP_TASK, balance, refresh
 from agent.tasks.threats import is_dangerous, is_threatened, note_attacks, write_threats
 from agent.tasks.trips import standing_on
 from agent.tasks.ways import is_moving, is_open
 from engine.config import MAX_ROBOTS, SIZE
 from engine.jit import jit
-from engine.state import DIG, DX, DY, ICE, MOVE, ORE
+from engine.state import DIG, DX, DY, ICE, MOVE, ORE, WATER
 from wrappers.action import keep_apart
 
+LEAST_ICE = 40  # that is brought at once to a factory which would be out of water ...
+SOON = 10  # ... so many turns after it came
 FORGETS = 16  # turns in which a robot forgets that a strike missed
 
 
@@ -47,6 +49,30 @@ def goes_on(game, rules, turn, player, r):
 
 
 @jit
+def lacks_power(game, rules, r):
+    """Whether robot `r` has not the power for the next step of its queue; a new queue would cost it more."""
+    if game.queue_len[r] == 0 or game.queue[r, 0, 0] != MOVE or game.queue[r, 0, 1] == 0 or standing_on(game, r) >= 0:
+        return False
+    direction = int(game.queue[r, 0, 1])
+    x = int(game.robot_cell[r]) // SIZE + DX[direction]
+    y = int(game.robot_cell[r]) % SIZE + DY[direction]
+    if x < 0 or y < 0 or x >= rules.map_size or y >= rules.map_size:
+        return False
+    return rules.move_cost_at[game.robot_heavy[r], game.rubble[x * SIZE + y]] > game.robot_power[r]
+
+
+@jit
+def is_awaited(game, memory, r):
+    """Whether robot `r` has ice without which its factory would be out of water soon after it came."""
+    home = int(memory.home[r])
+    cell = int(game.robot_cell[r])
+    centre = int(game.factory_cell[home])
+    walk = abs(cell // SIZE - centre // SIZE) + abs(cell % SIZE - centre % SIZE)
+    water = int(game.factory_cargo[home, WATER]) + int(game.factory_cargo[home, ICE]) // 4
+    return game.robot_cargo[r, ICE] >= LEAST_ICE and water <= walk + SOON and walk > 1
+
+
+@jit
 def begin_turn(game, rules, dials, static, memory, turn, player, orders):
     """See the board, let robots strike, flee or go on, and mark those that decide anew: `turn.decides`."""
     now = int(game.real_step)
@@ -71,7 +97,12 @@ def acts_at_once(game, rules, dials, memory, turn, player, r, now, orders):
     if memory.missed[r] < dials.strikes and strike(game, rules, memory, r, now, orders):
         memory.missed[r] += 1
         return True
+    if lacks_power(game, rules, r):
+        return True
     on = game.queue_len[r] > 0 and goes_on(game, rules, turn, player, r)
+    if heavy and memory.task[r] != HOME_TASK and not (on and is_moving(game, r)) and is_awaited(game, memory, r):
+        if bring_ice(game, rules, memory, turn, r, now, orders):
+            return True
     if standing_on(game, r) < 0 and not (on and is_moving(game, r)):
         if is_dangerous(game, turn, r, cell) or memory.task[r] != REAP_TASK and is_threatened(turn, heavy, cell):
             if step_aside(game, rules, memory, turn, r, now, orders):

@@ -10,6 +10,8 @@ from engine.config import MAX_ROBOTS, QUEUE
 from engine.jit import jit
 from engine.state import DIG, MOVE, PICKUP, POWER, TRANSFER
 
+SPARE = (10, 140)  # power that a light, a heavy robot keeps back on a trip
+
 
 @jit
 def put(queue, length, kind, direction, resource, amount, times):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from agent.tasks.candidates import (
+    BUILDING,
     CANDIDATE_SIZE,
     CANDIDATES,
     STATE_SIZE,
@@ -21,7 +22,7 @@ from engine.config import MAX_ROBOTS
 from engine.jit import jit
 from engine.state import FACTORIES, ROBOTS
 
-KINDS = 4  # of decisions
+KINDS = BUILDING + 1  # of decisions
 LAST = -1  # the next of a row that is the last of its entity so far
 ROWS_DTYPE = np.dtype(
     [

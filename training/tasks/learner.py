@@ -6,6 +6,7 @@ fitted to these ends, is the price list: an advantage is what a decision changed
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import time
@@ -68,6 +69,8 @@ class Options:
     clip_coef: float = 0.2
     ent_coef: float = 0.0
     """Of the first iteration; it falls to nothing by the last."""
+    leash: float = 0.0
+    """Weight of the divergence from where the heads started: the rule, or `start`."""
     target_kl: float = 0.02
     """An iteration's epochs end above it."""
     seed: int = 1
@@ -86,7 +89,7 @@ class Options:
         for name in ("iterations", "games", "epochs", "batch_rows", "critic_epochs", "evaluate_every"):
             check_range(self, 1, 1_000_000, name)
         check_range(self, 2, 10_000, "evaluate_games")
-        check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef", "by_rule")
+        check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef", "leash", "by_rule")
         check_range(self, 0, 10_000, "seed")
 
 
@@ -113,6 +116,7 @@ class KindLearner:
 
     def __init__(self, kind: int, net: TaskNet, options: Options, rng: torch.Generator) -> None:
         self.kind, self.net, self.options, self.rng = kind, net, options, rng
+        self.origin = copy.deepcopy(net)
         self.ent_coef = options.ent_coef
         self.actor = torch.optim.Adam(net.actor_parameters(), lr=options.lr)
         self.critic = torch.optim.Adam(net.critic.parameters(), lr=options.critic_lr)
@@ -173,6 +177,10 @@ class KindLearner:
                 log_prob = new.gather(1, choice[batch, None])[:, 0]
                 clip, ent = options.clip_coef, self.ent_coef
                 loss, metrics = ppo_loss(log_prob, old[batch], advantage[batch], none, none, none, entropy, clip, False, 0.0, ent)
+                if options.leash:
+                    strayed = divergence(new, self.origin(state[batch], candidates[batch], mask[batch]).detach())
+                    metrics["losses/strayed"] = strayed.detach()
+                    loss = loss + options.leash * strayed
                 self.actor.zero_grad()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(parameters, 0.5)
@@ -180,8 +188,13 @@ class KindLearner:
                 told.append(metrics)
             if torch.stack([metrics["losses/approx_kl"] for metrics in told]).mean() > options.target_kl:
                 break
-        names = ("losses/policy_loss", "losses/entropy", "losses/approx_kl", "losses/clipfrac")
-        return {name: float(torch.stack([metrics[name] for metrics in told]).mean()) for name in names} if told else {}
+        names = ("losses/policy_loss", "losses/entropy", "losses/approx_kl", "losses/clipfrac", "losses/strayed")
+        return {name: float(torch.stack([metrics[name] for metrics in told]).mean()) for name in names if told and name in told[0]}
+
+
+def divergence(log_prob: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The mean Kullback-Leibler divergence of choices with these log-probabilities `[M, K]` from others `[M, K]`."""
+    return (log_prob.exp() * (log_prob - other)).sum(1).mean()
 
 
 def load(run_dir: Path) -> dict[int, TaskNet]:

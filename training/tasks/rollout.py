@@ -74,7 +74,7 @@ def play_games(
     """Play a game on the map of each seed, a side by each policy; choices are sampled, or greedy without `rng`.
     `share`: see `outcomes`. One side of the first `by_rule` games plays by the rule, in turns.
 
-    A side that is `bare` has no rule to follow: its candidate is never allowed, and what is impossible ends at home.
+    A side that is `bare` has no rule to follow: its candidate is not allowed, and what is impossible ends at home.
     """
     games = len(seeds)
     engine, static = opened(config, seeds)
@@ -97,8 +97,6 @@ def play_games(
         if ghost + games * 512 > len(ghosts):
             ghosts = np.concatenate([ghosts, np.zeros(len(ghosts) + games * 512, GHOST_DTYPE)]).view(np.recarray)
         last, ghost = observe_all(*common, chosen, rows, first, ghosts, ghost, last_row)
-        for side in np.flatnonzero(bare):
-            rows["mask"][first:last, 0] &= rows["side"][first:last] != side
         choose(rows[first:last], log_prob[first:last], policies, rng)
         act_all(*common, rows, first, last)
         turns += int((engine.games["done"] == 0).sum())
