@@ -16,6 +16,9 @@ small operations, which larger minibatches would spread over more rows, and lear
 holds the peer as it comes is its update (77 %); with our settings it is its engine (36 %) and the records made of the engine's state
 (26 %, with observation and masks). With the few robots of the survival skill an official turn costs under 1 ms
 (`benchmarks.engine` has the loads at which it costs much more).
+
+Beside them trains the level of tasks (`python main.py tasks`, all four kinds, from the rule): whole games of the farm, of which a turn
+takes a decision of few entities. Its rows are other than those of the primitive level, so only its turns compare.
 """
 
 from __future__ import annotations
@@ -26,24 +29,30 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import torch
 
 from agent.opening import opening
 from benchmarks.official_games import OfficialGames
-from engine.config import MAX_FACTORIES, MAX_ROBOTS
+from engine.config import MAX_FACTORIES, MAX_ROBOTS, GameConfig
 from engine.maps import MapPool
 from training.config import TrainConfig
 from training.ppo.learner import PPOLearner
 from training.presets import PRESETS
 from training.run.progress import Clock
+from training.tasks.learner import FIRST_SEED, KINDS, KindLearner
+from training.tasks.learner import Options as TaskOptions
+from training.tasks.net import TaskNet
+from training.tasks.rollout import play_games
 from training.trajectories.rollout import Rollout
 from wrappers.adapters.sb3_vec_env import TeamVecEnv
 
 ROUNDS = 5
 WARM_UP = 6_400  # environment steps before ours is measured: 200 turns of every game
 HEAD_START = 100  # turns of the peer's games that our trained policy plays
+TASK_GAMES = 32  # whole ones, of an iteration on tasks
 SLOTS = 16  # entities of a side that the peer's padded policy has room for
 # names that are printed, and the sections of the clock in each; what is in none of them is the rest
 PARTS = {
@@ -53,6 +62,7 @@ PARTS = {
     "update": ("update",),
 }
 PEER_PARTS = {"engine": ("engine", "reset"), "observation and masks": ("record", "observation"), "update": ("update",)}
+TASK_PARTS = {"games": ("games",), "update": ("update",)}
 PEERS = {"peer_": False, "tuned_peer_": True}  # beginning of its keys, and whether it has our settings
 
 
@@ -167,6 +177,26 @@ def make_peer(config: TrainConfig, trainer: PPOLearner, turns: int, tuned: bool)
     return Contestant(iterate, clock)
 
 
+def make_tasks(games: int) -> Contestant:
+    """Our training on tasks, `games` whole games an iteration, compiled."""
+    clock, rng, config = Clock(), torch.Generator().manual_seed(0), GameConfig.for_map_size(48)
+    heads = {kind: TaskNet() for kind in KINDS.values()}
+    learners = [KindLearner(kind, net, TaskOptions(kinds=tuple(KINDS)), rng) for kind, net in heads.items()]  # type: ignore[arg-type]
+    seeds = count(FIRST_SEED, games)
+
+    def iterate() -> tuple[int, int]:
+        first = next(seeds)
+        with clock("games"):
+            played = play_games(config, range(first, first + games), (heads, heads), rng)
+        with clock("update"):
+            for learner in learners:
+                learner.update(played, critic_only=False)
+        return played.turns, len(played.rows)
+
+    iterate()
+    return Contestant(iterate, clock)
+
+
 def rollout_memory(rollout: Rollout) -> dict[str, float]:
     """Bytes that a rollout holds now, those of a row, and what they could become at most.
 
@@ -186,19 +216,21 @@ def bench_train(
     rounds: int = ROUNDS,
     warm_up: int = WARM_UP,
     head_start: int = HEAD_START,
+    task_games: int = TASK_GAMES,
 ) -> dict[str, Any]:
-    """Train all three for about `seconds` each, in turns.
+    """Train all four for about `seconds` each, in turns.
 
     Returns `env_steps_per_s`, `entity_steps_per_s`, `ratio` to the peer as it comes (by the wall clock; the median of the rounds'
     ratios), `ratio_cpu` (by processor time), `split` (shares of time), `entities_per_env_step`, `rollout_bytes`, `rollout` (see
     `rollout_memory`), `threads`, `load`; the speeds, split and entities of the peer begin with `peer_`; all that of the peer
-    with our settings, with its `ratio`, begins with `tuned_peer_`.
+    with our settings, with its `ratio`, begins with `tuned_peer_`, that of our training on tasks with `tasks_`.
     """
     config = dataclasses.replace(config, device="cpu", threads=1)
     ours, trainer = make_ours(config, warm_up)
     peers = {prefix: make_peer(config, trainer, head_start, tuned) for prefix, tuned in PEERS.items()}
+    tasks = make_tasks(task_games)
     for _ in range(rounds):
-        for contestant in (ours, *peers.values()):
+        for contestant in (ours, *peers.values(), tasks):
             contestant.play(seconds / rounds)
 
     def ratio(peer: Contestant, clock: str) -> float:
@@ -206,7 +238,8 @@ def bench_train(
         return statistics.median((n / t) / (peer_n / peer_t) for n, t, peer_n, peer_t in pairs)
 
     found: dict[str, Any] = {}
-    for prefix, contestant, parts in (("", ours, PARTS), *((prefix, peer, PEER_PARTS) for prefix, peer in peers.items())):
+    others = [(prefix, peer, PEER_PARTS) for prefix, peer in peers.items()]
+    for prefix, contestant, parts in [("", ours, PARTS), *others, ("tasks_", tasks, TASK_PARTS)]:
         done = contestant.rounds
         found[f"{prefix}env_steps_per_s"] = done.speed()
         found[f"{prefix}entity_steps_per_s"] = done.speed("entity_steps")
@@ -238,8 +271,13 @@ def main(seconds: float = 10.0, **options: Any) -> dict[str, Any]:
         speed, entity, entities = (found[key + what] for what in ("env_steps_per_s", "entity_steps_per_s", "entities_per_env_step"))
         times = f"{found[ratio]:7.1f}x" if ratio else ""
         print(f"{name:26s} {speed:12,.0f} {entity:15,.0f} {entities:16.1f} {times:>8s}")
+    speed, turns = found["tasks_env_steps_per_s"], found["tasks_env_steps_per_cpu_s"]
+    print(f"{'ours, on tasks':26s} {speed:12,.0f} {found['tasks_entity_steps_per_s']:15,.0f} {found['tasks_entities_per_env_step']:16.1f}")
+    print(
+        f"on tasks by processor time: {turns:,.0f} turns a second, {turns / found['env_steps_per_cpu_s']:.2f}x those of the primitive level"
+    )
     print(f"by processor time {found['ratio_cpu']:.1f}x and {found['tuned_peer_ratio_cpu']:.1f}x; load average {found['load']:.1f}")
-    for name, key in (("ours", "split"), ("peer", "peer_split"), ("peer with our settings", "tuned_peer_split")):
+    for name, key in (("ours", "split"), ("peer", "peer_split"), ("peer with our settings", "tuned_peer_split"), ("tasks", "tasks_split")):
         print(f"time, {name}: " + ", ".join(f"{part} {share:.0%}" for part, share in found[key].items()))
     memory = found["rollout"]
     print(

@@ -52,11 +52,12 @@ def test_the_official_games_are_those_of_the_engine() -> None:
 
 
 def test_the_benchmark_reports_what_it_promises(tmp_path, capsys) -> None:
-    found = main(0.2, config=SMALL, rounds=2, warm_up=16, head_start=3)
+    found = main(0.2, config=SMALL, rounds=2, warm_up=16, head_start=3, task_games=2)
     for name in ("env_steps_per_s", "entity_steps_per_s", "peer_env_steps_per_s", "ratio", "tuned_peer_ratio", "rollout_bytes"):
         assert found[name] > 0
     assert found["entity_steps_per_s"] > 2 * found["env_steps_per_s"]  # each side has a factory at least
-    for split in (found["split"], found["peer_split"], found["tuned_peer_split"]):
+    assert found["tasks_env_steps_per_s"] > 0 and found["tasks_entities_per_env_step"] < found["entities_per_env_step"]
+    for split in (found["split"], found["peer_split"], found["tuned_peer_split"], found["tasks_split"]):
         assert sum(split.values()) == pytest.approx(1.0) and min(split.values()) >= 0
     assert set(found["split"]) == {*PARTS, "rest"} and all(found["split"][part] > 0 for part in PARTS)
     printed = capsys.readouterr().out
