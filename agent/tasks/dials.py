@@ -60,6 +60,8 @@ class Dials(NamedTuple):
     """... with so much of their battery."""
     heavy_reap: int = 100
     """Turns before the end from which heavies do so as soon as their factory has enough to drink."""
+    bold: int = 50
+    """Turns before the end from which they dig it up also where enemies could come; lights always do."""
     rush: int = 200
     """Turns before the end from which it builds heavies of whatever metal and power it has."""
     carry: int = 400

@@ -62,6 +62,12 @@ def lacks_power(game, rules, r):
 
 
 @jit
+def is_bold(rules, dials, memory, r, heavy, now):
+    """Whether robot `r` digs up the enemy's lichen wherever it is."""
+    return memory.task[r] == REAP_TASK and (not heavy or int(rules.max_episode_length) - now <= dials.bold)
+
+
+@jit
 def is_awaited(game, memory, r):
     """Whether robot `r` has ice without which its factory would be out of water soon after it came."""
     home = int(memory.home[r])
@@ -104,7 +110,7 @@ def acts_at_once(game, rules, dials, memory, turn, player, r, now, orders):
         if bring_ice(game, rules, memory, turn, r, now, orders):
             return True
     if standing_on(game, r) < 0 and not (on and is_moving(game, r)):
-        if is_dangerous(game, turn, r, cell) or memory.task[r] != REAP_TASK and is_threatened(turn, heavy, cell):
+        if is_dangerous(game, turn, r, cell) or not is_bold(rules, dials, memory, r, heavy, now) and is_threatened(turn, heavy, cell):
             if step_aside(game, rules, memory, turn, r, now, orders):
                 return True
     return on or game.queue_len[r] == 0 and now < memory.rest[r]
