@@ -47,7 +47,7 @@ class TrainCommand:
 MATTER = (
     *("preset", "run-dir", "resume", "init", "config"),
     *("env-steps", "seed", "map-size", "eval-every", "eval-maps", "device", "threads", "algo"),
-    *("ppo.num-games", "ppo.learning-rate", "policy.backbone", "policy.adviser", "reward.terms", "league.share", "league.scripted"),
+    *("ppo.num-games", "ppo.learning-rate", "policy.backbone", "policy.features", "reward.terms", "league.share", "league.scripted"),
 )
 EXAMPLES = """
   # the survival skill
@@ -61,7 +61,7 @@ EXAMPLES = """
   # half of the games against past policies and opponents
   {program} train --preset full --league.share 0.5 --league.scripted miner farmer
   # a smaller map, parts of your own
-  {program} train --map-size 32 --policy.backbone nets.py:Skip --reward.terms rewards.py:busy
+  {program} train --map-size 32 --policy.features features.py:thirst --reward.terms rewards.py:busy
 """
 
 

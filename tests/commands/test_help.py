@@ -51,8 +51,8 @@ def test_the_examples_are_commands():
     commands = [line.split("train ", 1)[1] for line in EXAMPLES.splitlines() if "{program}" in line]
     assert len(commands) > 5
     for command in commands:
-        words = [word for word in shlex.split(command) if word not in ("nets.py:Skip", "rewards.py:busy")]
-        words = [word for word in words if word not in ("--policy.backbone", "--reward.terms")]
+        words = [word for word in shlex.split(command) if word not in ("features.py:thirst", "rewards.py:busy")]
+        words = [word for word in words if word not in ("--policy.features", "--reward.terms")]
         preset = words[words.index("--preset") + 1] if "--preset" in words else "demo"
         parsed = tyro.cli(TrainCommand, args=words, default=TrainCommand(config=PRESETS[preset], preset=preset))
         assert parsed.config.map_size in (32, 48)
