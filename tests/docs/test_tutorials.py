@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = ROOT / "docs" / "tutorials"
 BLOCK = re.compile(r"^```(\S*)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TRAIN = {
-    "--map-size": "16",
+    "--map-size": "24",
     "--train-maps": "2",
     "--eval-maps": "1",
     "--max-turns": "20",
@@ -30,10 +30,10 @@ TRAIN = {
 }
 SMALL = {  # options of a verb that stand for real use, as they are tried
     "train": TRAIN,
-    "evaluate": {"--maps": "1", "--map-size": "16"},
+    "evaluate": {"--maps": "1", "--map-size": "24"},
     "imitate": {"--epochs": "1", "--eval-maps": "0"},
-    "play": {"--map-size": "16"},
-    "rate": {"--map-size": "16"},
+    "play": {"--map-size": "24"},
+    "rate": {"--map-size": "24"},
     "package": {"--no-verify": None},
 }
 MADE = {  # what a reader has at the end
@@ -42,7 +42,7 @@ MADE = {  # what a reader has at the end
     "reward": ("runs/rubble/best", "runs/own/best", "own.tar.gz"),
     "backbone": ("runs/team/best", "team.tar.gz"),
     "many_machines": ("runs/two/best",),
-    "kaggle_episode": ("episode.html", "runs/pupil/best", "runs/further/best", "runs/late/best"),
+    "kaggle_episode": ("episode.html", "runs/pupil/latest", "runs/further/best", "runs/late/best"),
 }
 FAST = ("first_agent", "reward")
 
@@ -58,7 +58,7 @@ def shortened(words: list[str]) -> list[str]:
     if "--resume" in words:
         small = {"--env-steps": "128"}
     if "--curriculum.replays" in words:  # which are of a size of their own
-        small["--map-size"] = "48"
+        small |= {"--map-size": "48", "--max-turns": "40"}
     if verb == "rate" and len(words) > 1:
         small |= {"--games": "2", "--jobs": "1"}
     for name, value in small.items():
@@ -103,6 +103,8 @@ def test_a_tutorial_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     program.chmod(0o755)
     if page == "kaggle_episode":  # what the reader has downloaded
         shutil.copy(ROOT / "tests" / "data" / "kaggle_episode.json.gz", "episode.json.gz")
+    for name in ("rewards", "nets"):  # of another page's folder
+        monkeypatch.delitem(sys.modules, name, raising=False)
     ran = 0
     for language, name, text in blocks(page):
         if name:
