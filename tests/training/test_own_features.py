@@ -99,7 +99,8 @@ def test_their_columns_are_what_they_say_and_ours_are_as_they_were(file):
     pool = MapPool(CONFIG, range(4))
     env, plain = (VecEnv(CONFIG, 3, pool, opening, seed=1, columns=2, own=functions) for functions in (own, ()))
     rng = np.random.default_rng(0)
-    env.reset(), plain.reset()
+    env.reset()
+    plain.reset()
     for _ in range(40):
         rows, obs = env.obs.rows, env.obs
         assert np.array_equal(obs.feature[:rows, :ROBOT_WIDTH], plain.obs.feature[:rows, :ROBOT_WIDTH])
@@ -115,8 +116,9 @@ def test_their_columns_are_what_they_say_and_ours_are_as_they_were(file):
             theirs = obs.feature[obs.first[b] : obs.first[b + 1], : ROBOT_WIDTH + 2]
             assert np.array_equal(alone.feature, theirs) and not alone.side.any()
         action = sample(obs.mask[:rows], rng)
-        env.step(action), plain.step(action)
-        env.reset_done(), plain.reset_done()
+        for one in (env, plain):
+            one.step(action)
+            one.reset_done()
 
 
 def test_what_a_row_decides_follows_its_own_features_and_no_other_rows(file):
@@ -138,12 +140,12 @@ def test_players_with_other_features_see_their_own(file, monkeypatch):
     shown: list[set[float]] = [set(), set()]
     for agent, numbers in zip(agents, shown):
 
-        def act(obs: Observation, *rest: Any, policy: Policy = agent.policy, numbers: set[float] = numbers) -> np.ndarray:
+        def act(obs: Observation, *rest: Any, own: Any = agent.policy.act, numbers: set[float] = numbers) -> np.ndarray:
             numbers.update(obs.feature[: obs.rows, ROBOT_WIDTH].tolist())
-            return Policy.act(policy, obs, *rest)
+            return own(obs, *rest)
 
         monkeypatch.setattr(agent.policy, "act", act)
-    list(play_games([Fixture(*agents, 5)], CONFIG, MapPool(CONFIG, [5])))
+    list(play_games([Fixture(agents[0], agents[1], 5)], CONFIG, MapPool(CONFIG, [5])))
     assert shown == [{1.0}, {2.0}]
 
 
