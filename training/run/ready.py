@@ -47,6 +47,6 @@ def _take_step(make: Callable[[TrainConfig], Any], config: TrainConfig) -> None:
 
 
 def tell_ready(began: float) -> None:
-    """Say how long it took to get ready, where that was long."""
-    if (seconds := time.perf_counter() - began) > WORTH_TELLING:
+    """Say how long it took to get ready, where something was said to be made and that took long."""
+    if (seconds := time.perf_counter() - began) > WORTH_TELLING and tell.cache_info().currsize:
         tell(f"Ready after {seconds:.0f} s; the clock starts now.")
