@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format mutants bench
+.PHONY: help demo test check format mutants bench wheels
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -27,6 +27,10 @@ format: $(VENV)/.installed ## put files into the form that check asks for
 
 mutants: $(VENV)/.installed ## what the tests notice: small changes of the code, one after the other (needs cosmic-ray)
 	$(BIN)/python -m benchmarks.mutants
+
+wheels: ## dist/, to take to other machines: pip install --find-links dist luxs2
+	LUXS2_WHEELS=1 $(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist . ./engine/vec_noise
+	@ls dist
 
 bench: $(VENV)/.installed ## measure the speed of engine, wrappers and training
 	$(BIN)/python main.py bench

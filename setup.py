@@ -1,12 +1,26 @@
-"""What pyproject.toml cannot say: the requirements are those of requirements.txt, the one list."""
+"""What pyproject.toml cannot say: the requirements are those of requirements.txt, the one list.
+
+A distribution of ours among them is named by the folder that it lies in, so that `pip install .` finds it. With LUXS2_WHEELS set (`make
+wheels`) it is named by its version: then both wheels install wherever they are taken together.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from setuptools import setup
 
 HERE = Path(__file__).resolve().parent
+
+
+def ours(folder: Path) -> str:
+    """The requirement of a distribution of ours, by where it lies or by its version."""
+    if not os.environ.get("LUXS2_WHEELS"):
+        return f"{folder.name} @ {folder.as_uri()}"
+    (version,) = re.findall(r'^version = "(.*)"', (folder / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    return f"{folder.name}=={version}"
 
 
 def read_requirements() -> tuple[list[str], list[str]]:
@@ -17,9 +31,8 @@ def read_requirements() -> tuple[list[str], list[str]]:
         if line.startswith("# To develop"):
             part = parts[1]
         requirement = line.partition("#")[0].strip()
-        if requirement.startswith("./"):  # a distribution of ours, which a package names by where it lies
-            folder = HERE / requirement
-            requirement = f"{folder.name} @ {folder.as_uri()}"
+        if requirement.startswith("./"):
+            requirement = ours(HERE / requirement)
         if requirement:
             part.append(requirement)
     return parts

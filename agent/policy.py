@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -26,7 +26,8 @@ from engine.parts import is_part, load_part
 from wrappers.action import AMOUNT_NAMES, ActionConfig
 from wrappers.advice import ADVICE
 from wrappers.features import FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
-from wrappers.observation import GRID, PLANES, SCALARS
+from wrappers.observation import GRID, PLANES, SCALARS, Observation
+from wrappers.own_features import features_of
 
 BACKBONES = {
     "dense": (DenseBackbone, DenseConfig),
@@ -63,6 +64,9 @@ class PolicyConfig:
     """farmer, reaper: see with every row what this agent would do, and do that unless something else is better (`wrappers.advice`)."""
     advice_gain: float = 6.0
     """What the advised choice's logit is raised by, at the start of training; the policy learns its own."""
+    features: Tuple[str, ...] = ()
+    """Functions of your own, as package.module:function or path/to/file.py:function: from a `wrappers.own_features.Seen` to a number
+    for each row, which the network sees beside ours."""
     dense: DenseConfig = field(default_factory=DenseConfig)
     bun: BUNConfig = field(default_factory=BUNConfig)
     communication: CommunicationConfig = field(default_factory=CommunicationConfig)
@@ -75,6 +79,12 @@ class PolicyConfig:
             check_choice(self, sorted(BACKBONES), "backbone", prefix="policy.")
         if self.adviser is not None and self.adviser not in ADVISERS:
             raise ValueError("policy.adviser is {!r}; accepted are {}, or none.".format(self.adviser, ", ".join(ADVISERS)))
+        for name in self.features:
+            if not is_part(name):
+                raise ValueError(
+                    f"policy.features has {name!r}; accepted are functions of your own, as package.module:function or "
+                    "path/to/file.py:function."
+                )
         if not 0 <= self.sparsity < 1:
             raise ValueError(f"policy.sparsity is {self.sparsity}; accepted is 0 up to, but not including, 1.")
         for name, kinds in (("communication", self.communication.kinds), ("adaps", self.adaps.kinds)):
@@ -97,6 +107,7 @@ def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), m
     """What a policy must know of the observations and of what is on offer; `pixel` sees every cell of a map of this size."""
     return {
         "entity": ROBOT_WIDTH,
+        "own": len(config.features),
         "advice": ADVICE if config.adviser is not None else 0,
         "factory": FACTORY_WIDTH,
         "planes": PLANES,
@@ -110,7 +121,7 @@ def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), m
 def check_sizes(sizes: Any) -> None:
     """Raises `ValueError` for what `policy_sizes` did not make."""
     made = policy_sizes(ActionConfig())
-    if not isinstance(sizes, dict) or set(sizes) | {"advice"} != set(made):  # older policies had no advice
+    if not isinstance(sizes, dict) or set(sizes) | {"advice", "own"} != set(made):  # older policies had neither
         raise ValueError(f"The policy config's sizes are {sizes!r}, not an object with {', '.join(made)}.")
     for name, size in sizes.items():
         flags = isinstance(size, list) and len(size) == len(AMOUNT_NAMES) and all(type(offered) is bool for offered in size)
@@ -134,15 +145,18 @@ class Policy(nn.Module):
         sizes: as `policy_sizes` makes them: widths of the observation, a bool for each amount on offer, and the most
             resources that a transfer or a pickup can choose from.
 
-    Raises `ValueError` for an adviser without room for advice in the observation.
+    Raises `ValueError` for an adviser or features of one's own without room for them in the observation.
     """
 
     def __init__(self, config: PolicyConfig, sizes: Dict[str, Any]):
         super().__init__()
         if config.adviser is not None and not sizes.get("advice"):
             raise ValueError(f"adviser is {config.adviser}, and the sizes have no room for advice; policy_sizes(actions, config) makes it.")
+        if len(config.features) != sizes.get("own", 0):
+            raise ValueError(f"features are {config.features}, and the sizes have room for {sizes.get('own', 0)} of one's own.")
         self.config = config
         self.sizes = dict(sizes)
+        self.own_features = features_of(config.features)
         if config.extractor == "pixel":
             self.extractor = PixelExtractor(sizes["planes"], sizes["scalars"], config.width, config.channels, config.blocks)
         else:
@@ -153,6 +167,8 @@ class Policy(nn.Module):
         body = nn.ModuleList([self.extractor, self.backbone])  # the heads stay dense: they are small and everything passes them
         self.topology = sparsify(body, config.sparsity, config.sparse) if config.sparsity else None
         self.heads = ActionHeads(config.width)
+        if config.features:
+            self.own = linear(len(config.features), config.width)
         if config.adviser is not None:
             self.advised = linear(LOGITS, config.width, 0.01)
             self.advice_gain = nn.Parameter(torch.full((LOGITS,), config.advice_gain))
@@ -169,6 +185,7 @@ class Policy(nn.Module):
         for name, (_, make_config) in BACKBONES.items():
             if name in values:
                 values[name] = make_config(**values[name])
+        values["features"] = tuple(values.get("features", ()))
         if "sparse" in values:
             values["sparse"] = SparseConfig(**values["sparse"])
         return cls(PolicyConfig(**values), sizes)
@@ -204,11 +221,13 @@ class Policy(nn.Module):
         """The policy's output; when learning, `stored` holds the `fields` that acting returned for these rows."""
         entities = Entities(batch.side, batch.slot, batch.kind, batch.home, len(batch.scalar))
         width = self.sizes["entity"]
-        advice = batch.feature[:, width:]  # perhaps of somebody else who sees the same observation
-        seen = self.extractor(batch if advice.shape[1] == 0 else batch._replace(feature=batch.feature[:, :width]))
+        more = batch.feature[:, width:]  # perhaps of somebody else who sees the same observation
+        seen = self.extractor(batch if more.shape[1] == 0 else batch._replace(feature=batch.feature[:, :width]))
+        if self.own_features:
+            seen = seen + self.own(more[:, : len(self.own_features)])
         hot = None
         if self.config.adviser is not None:
-            hot = advised_logits(advice)
+            hot = advised_logits(more[:, -ADVICE:])
             seen = seen + self.advised(hot)
         feature, fields = self.backbone(seen, entities, stored)
         logits = self.heads(feature)
@@ -237,6 +256,10 @@ class Policy(nn.Module):
     def distribution(self, logits: Tensor, mask: Tensor) -> Distribution:
         """What the policy may choose for rows with these logits and mask bits."""
         return Distribution(logits, mask, self.amounts, self.free, self.config.greedy)
+
+    def observation(self, sides: int) -> Observation:
+        """Buffers for what this policy wants to see of B sides."""
+        return Observation(sides, self.sizes["plane_size"], self.sizes.get("advice", 0), self.own_features)
 
     def batch(self, obs: Any) -> Batch:
         """An `Observation` as tensors, sharing its memory where the types allow."""

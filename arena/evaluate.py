@@ -26,7 +26,7 @@ from arena.players import is_program
 from arena.programs import opened, start
 from engine.config import GameConfig
 from engine.maps import MapPool
-from wrappers.observation import Observation, observe
+from wrappers.observation import observe
 from wrappers.scripted import Act, ScriptedSide
 from wrappers.vec_env import GameResult, VecEnv
 
@@ -118,8 +118,9 @@ def evaluate(
             except Exception as error:
                 raise ValueError(f"The opponent failed in its opening ({type(error).__name__}: {error}).") from error
 
-    sizes = agent.policy.sizes
-    env = VecEnv(config, count, pool, place, actions=agent.actions, shuffle=False, grid=sizes["plane_size"], columns=sizes.get("advice", 0))
+    sizes, own = agent.policy.sizes, agent.policy.own_features
+    look = {"grid": sizes["plane_size"], "columns": sizes.get("advice", 0), "own": own}
+    env = VecEnv(config, count, pool, place, actions=agent.actions, shuffle=False, **look)
     generator = torch.Generator(next(agent.policy.parameters()).device).manual_seed(seed)
     env.reset()
     advice = advice_for(agent.policy, agent.actions, config)
@@ -148,10 +149,9 @@ class Rival:
     """Another policy on some sides of the games, which sees them by its own action config."""
 
     def __init__(self, agent: Agent, config: GameConfig, sides: list[int]) -> None:
-        sizes = agent.policy.sizes
         count = max(sides) // 2 + 1
         self.agent, self.sides = agent, sides
-        self.seen = Observation(2 * count, sizes["plane_size"], sizes.get("advice", 0))
+        self.seen = agent.policy.observation(2 * count)
         self.advice = advice_for(agent.policy, agent.actions, config)
 
     def decide(self, env: VecEnv, generator: torch.Generator, greedy: bool, action: np.ndarray) -> None:

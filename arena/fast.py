@@ -112,7 +112,8 @@ class _Arena:
                     continue
                 if id(side.policy) not in known:
                     grid, columns = side.policy.sizes["plane_size"], side.policy.sizes.get("advice", 0)
-                    view = views.setdefault((side.actions, grid, columns), Observation(2 * len(fixtures), grid, columns))
+                    seen_alike = (side.actions, grid, columns, side.policy.config.features)
+                    view = views.setdefault(seen_alike, side.policy.observation(2 * len(fixtures)))
                     advice = advice_for(side.policy, side.actions, config)
                     known[id(side.policy)] = _Mind(side, view, _generator(side, seed, len(self.minds)), advice)
                     self.minds.append(known[id(side.policy)])

@@ -15,14 +15,16 @@ from arena.scratch import Scratch
 from commands.options import RUNS, UsageError, parse
 from commands.show import play_shown, print_match, print_scores
 from submission.package import package
+from training.config import TrainConfig
 from training.presets import PRESETS
 from training.run.lock import FILE as LOCK
 from training.run.lock import locked
 from training.run.metrics import files_of_run, read_metrics
-from training.tasks.learner import Options, learn
-from training.train import train
+from training.run.ready import get_ready
+from training.tasks import learner as tasks
+from training.train import throw_away, train
 
-SCRATCH = Options(
+SCRATCH = tasks.Options(
     ("lights", "heavies", "watering", "building"), bare=True, objective="growth", games=24, lr=3e-3, ent_coef=0.01, evaluate_games=32
 )
 """Learning on tasks from scratch; its iterations are an option of the demo."""
@@ -67,6 +69,7 @@ def run(argv: list[str]) -> None:
         raise UsageError("--env-steps is of --preset full and demo; learning on tasks takes --iterations.")
     if args.run_dir.exists():
         clear(args.run_dir)
+    prepare(args)
     began = time.perf_counter()
     player, scores, map_size = learn_tasks(args) if args.preset == "tasks" else learn_actions(args)
     seconds = time.perf_counter() - began
@@ -83,12 +86,29 @@ def run(argv: list[str]) -> None:
         print(f"{what:>12}  {path}")
 
 
+def prepare(args: Demo) -> None:
+    """Compile, or read from disk, what learning will call: before the clock starts."""
+    if args.preset == "tasks":
+        tasks.get_ready(task_options(args))
+    else:
+        get_ready(throw_away, train_config(args))
+
+
+def task_options(args: Demo) -> tasks.Options:
+    return dataclasses.replace(SCRATCH, iterations=args.iterations, evaluate_every=args.iterations, seed=args.seed)
+
+
+def train_config(args: Demo) -> TrainConfig:
+    env_steps = args.env_steps or {"full": 128_000, "demo": 102_400}[args.preset]
+    return dataclasses.replace(PRESETS[args.preset], env_steps=env_steps, seed=args.seed)
+
+
 def learn_tasks(args: Demo) -> tuple[Path, dict[str, float], int]:
     """Learn on tasks; returns what plays, its scores against itself and against the rule of `warden`, and the size of the maps."""
-    options = dataclasses.replace(SCRATCH, iterations=args.iterations, evaluate_every=args.iterations, seed=args.seed)
+    options = task_options(args)
     games = f"{options.games} games on {options.map_size}x{options.map_size} maps"
     print(f"1/4  Learning from scratch, {options.iterations} times {games}, a line for each ...", flush=True)
-    learn(options, args.run_dir)
+    tasks.learn(options, args.run_dir)
     print("2/4  Evaluated on 32 unseen maps.", flush=True)
     *_, last = read_metrics(args.run_dir)
     scores = {"lichen_a_side": last["eval/lichen"], "share_against_warden": last["eval/share_rule"]}
@@ -97,9 +117,8 @@ def learn_tasks(args: Demo) -> tuple[Path, dict[str, float], int]:
 
 def learn_actions(args: Demo) -> tuple[Path, dict[str, float], int]:
     """Learn in primitive actions; returns the same of that."""
-    env_steps = args.env_steps or {"full": 128_000, "demo": 102_400}[args.preset]
-    config = dataclasses.replace(PRESETS[args.preset], env_steps=env_steps, seed=args.seed)
-    print(f"1/4  Training {env_steps:,} environment steps on {config.map_size}x{config.map_size} maps ...", flush=True)
+    config = train_config(args)
+    print(f"1/4  Training {config.env_steps:,} environment steps on {config.map_size}x{config.map_size} maps ...", flush=True)
     train(config, args.run_dir)
     print("2/4  Evaluating on 32 unseen maps ...", flush=True)
     return args.run_dir, evaluate_checkpoint(str(args.run_dir), 32, progress=True), config.map_size

@@ -3,13 +3,46 @@ what the place of a factory is worth (opening), or search the numbers of the opp
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from commands.options import PROGRAM, UsageError, parse
 from reproduce.magma import EXPERIMENTS
 
 
+class About(NamedTuple):
+    what: str
+    takes: str  # processor time of one core with the default options, as its page in docs/results has it; nothing where none was measured
+
+
+ABOUT = {
+    "magma": About("trajectory separation on the game: the published table", "a run 132 s of training and 45 s of evaluation; 21 runs"),
+    "backbones": About("the backbones on the game", "a run 26 to 64 s of training, evaluations besides"),
+    "opening": About("what the place of a factory is worth", ""),
+    "dials": About("a search of the numbers of the opponent warden", ""),
+    "bun": About("BUN, claims off the game", "6:08 of training"),
+    "communication": About("independent communication, claims off the game", "16:49 of training; with --algo iql 1:08:05"),
+    "adaps": About("adaptive parameter sharing, claims off the game", "10:46 of training"),
+    "sparse": About("dynamic sparse training, claims off the game", "8:28 of training"),
+    "mast": About("MAST's sparse QMIX, claims off the game", "59:18 of training"),
+}
+
+
+def help_text() -> str:
+    """What there is, and how long it takes."""
+    lines = [__doc__ or "", "", f"usage: {PROGRAM} reproduce NAME [options]   (NAME --help shows its options)", ""]
+    for name in EXPERIMENTS:
+        about = ABOUT[name]
+        lines.append(f"  {name:<15}{about.what}")
+        if about.takes:
+            lines.append(f"{'':17}{about.takes}")
+    lines += ["", "Times are of one core (m:ss), as measured for the pages in docs/results. Runs are stored one by one:"]
+    lines += ["killed, the same command goes on. --rows and --seeds choose some of them, --jobs runs several at a time."]
+    return "\n".join(lines)
+
+
 def run(argv: list[str]) -> None:
     if argv and argv[0] in ("-h", "--help"):
-        print(f"{__doc__}\n\nusage: {PROGRAM} reproduce NAME [options], where NAME is one of: {', '.join(EXPERIMENTS)}")
+        print(help_text())
         return
     if not argv or argv[0] not in EXPERIMENTS:
         what = f"There is no experiment {argv[0]!r}" if argv else "No experiment was named"

@@ -1,4 +1,4 @@
-"""Train an agent; the run folder holds checkpoints, metrics (TensorBoard and metrics.jsonl) and the config.
+"""Train an agent into a run folder of checkpoints, metrics and config. --help-all shows all options.
 
 On several GPUs or machines: torchrun --nproc-per-node GPUS main.py train ... (docs/scaling.md).
 """
@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import tyro
 
 from agent.plain import from_dict, to_dict
-from commands.options import RUNS, UsageError, early, parse
+from commands.options import PROGRAM, RUNS, UsageError, early, parse
+from commands.short_help import short_help
 from commands.show import print_scores
 from training.config import TrainConfig, config_of
 from training.presets import PRESETS
@@ -41,6 +42,39 @@ class TrainCommand:
     resume: bool = False
     """Go on from the latest checkpoint of the run folder, by the config stored there; what must not change is refused.
     With more --env-steps a lowered learning rate rises again, to what it would be there in a run of that length."""
+
+
+MATTER = (
+    *("preset", "run-dir", "resume", "init", "config"),
+    *("env-steps", "seed", "map-size", "eval-every", "eval-maps", "device", "threads", "algo"),
+    *("ppo.num-games", "ppo.learning-rate", "policy.backbone", "policy.features", "reward.terms", "league.share", "league.scripted"),
+)
+EXAMPLES = """
+  # the survival skill
+  {program} train --run-dir runs/first
+  # the whole game; Ctrl-C saves, and the second command goes on
+  {program} train --preset full --run-dir runs/whole --seed 2
+  {program} train --resume --run-dir runs/whole
+  # go on for longer, or from another run's weights with a smaller step
+  {program} train --resume --run-dir runs/whole --env-steps 512000
+  {program} train --preset full --init runs/whole --ppo.learning-rate 3e-4 --run-dir runs/second
+  # half of the games against past policies and opponents
+  {program} train --preset full --league.share 0.5 --league.scripted miner farmer
+  # a smaller map, parts of your own
+  {program} train --map-size 32 --policy.features features.py:thirst --reward.terms rewards.py:busy
+"""
+
+
+def help_that_matters(start: TrainCommand) -> str:
+    """The twenty options that most runs are made of, at their present values, and examples."""
+    options = {}
+    for name in MATTER:
+        part, _, field = name.replace("-", "_").rpartition(".")
+        holder = start if hasattr(start, field) and not part else start.config
+        options[name] = (getattr(holder, part) if part else holder, "config_file" if field == "config" else field)
+    program = PROGRAM if PROGRAM == "luxs2" else f"python {PROGRAM}"
+    more = f"All options: {program} train --help-all; with --preset NAME or --config FILE, too, the values are of that."
+    return short_help(f"{PROGRAM} train [options]", __doc__ or "", options, EXAMPLES.strip("\n").format(program=program), more)
 
 
 def read_config(path: Path, preset: TrainConfig) -> TrainConfig:
@@ -80,7 +114,11 @@ def run(argv: list[str]) -> None:
             named = Path(early(argv, "--run-dir", str(RUNS / f"{chosen}-{early(argv, '--seed', str(start.config.seed))}")))
             run_dir, config = parallel.on_first(lambda: run_to_resume(named))
             start = TrainCommand(config=config, preset=chosen, run_dir=run_dir, resume=True)
-        args = parse(TrainCommand, argv, "train", __doc__, default=start)
+        if "--help" in argv or "-h" in argv:
+            print(help_that_matters(start))
+            return
+        wanted = ["--help" if word == "--help-all" else word for word in argv]
+        args = parse(TrainCommand, wanted, "train", __doc__, default=start)
         run_dir = start.run_dir or args.run_dir or RUNS / f"{chosen}-{args.config.seed}"
         if args.resume:
             check_resumable(start.config, args.config)

@@ -23,6 +23,8 @@ from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
+from engine.notice import tell
+
 DIGEST = hashlib.sha256().digest_size
 
 
@@ -41,6 +43,7 @@ class CodeCache(NullCache):
         try:
             content = path.read_bytes()
         except OSError:  # keeping it will say why, unless there is none yet
+            tell(f"Compiling the game for this machine: about a minute of one core, once a version; kept in {self.folder.parent}.")
             return None
         if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
             _warn(f"Compiled code in {self.folder} is damaged; it is thrown away and made anew.")

@@ -22,10 +22,13 @@ import numpy as np
 
 from engine.config import GameConfig
 from engine.jit import cache_root
+from engine.notice import tell
 
 FORMAT = "luxs2 maps 1, luxai_s2 3.0.1"
 CHUNK = 32  # maps a worker makes before it reports
 FEW = 300  # so many maps are made faster here than new processes start (about two seconds of work)
+MANY = 100  # from here on it is said that maps are made, where no bar shows it
+SECONDS = 9e-5  # that one map takes a core, times its width (measured from 16 to 64 cells)
 MAX_SEED = 2**32 - 1  # what numpy's RandomState takes
 
 Maps = dict[str, np.ndarray]  # "seeds" [P] int64, "rubble", "ice", "ore" [P, W, W] uint8, "factories_per_team" [P] int32
@@ -38,7 +41,7 @@ class MapPool:
     Boards are indexed `[x, y]`; ice and ore are 0 or 1. `seeds` may repeat and come in any order. `cache_dir` is where
     maps are kept (default: `maps` in `LUXS2_CACHE`, else in `~/.cache/luxs2`), in one file for a map size and factory range;
     `processes` make what is missing (default: the cores there are); `progress` shows a bar, or not (default: when it
-    takes long and somebody is watching). Raises `ValueError` for seeds outside 0 .. 2**32 - 1 and for none at all, and
+    takes long and somebody is watching; elsewhere a line). Raises `ValueError` for seeds outside 0 .. 2**32 - 1 and for none at all, and
     `ImportError` when maps must be made and `luxai_s2` is not installed.
     """
 
@@ -154,6 +157,9 @@ class _Bar:
         console = Console(stderr=True)
         if show is None:
             show = console.is_terminal and total > FEW
+            if not show and total >= MANY:
+                seconds = max(1, round(total * map_size * SECONDS))
+                tell(f"Making {total} maps of {map_size}x{map_size} cells: about {seconds} s of one core, once.")
         self.progress = Progress(console=console, transient=True, disable=not show)
         self.task = self.progress.add_task(f"Making {total} maps of {map_size}x{map_size}", total=total)
 

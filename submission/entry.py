@@ -22,7 +22,7 @@ from submission.answers import errors, lost_turn, note_error, nothing
 from submission.thoughts import recorder
 from wrappers.action import ActionConfig, write_orders
 from wrappers.advice import ask, write_advice
-from wrappers.observation import Observation, observe_side
+from wrappers.observation import observe_side
 from wrappers.teacher import Teacher
 
 __all__ = ["Player", "answer", "errors", "load", "lost_turn", "nothing", "prepare"]
@@ -59,7 +59,7 @@ class Player(answers.Player):
         self.policy, actions, self.greedy = agent or load()
         self.action_rules = actions.rules()
         self.opening = opening_of(actions)
-        self.observation = Observation(1, self.policy.sizes["plane_size"], self.policy.sizes.get("advice", 0))
+        self.observation = self.policy.observation(1)
         name = self.policy.config.adviser
         self.adviser = Teacher(ADVISERS[name], self.judge.config, self.player, actions.amounts_offered()) if name is not None else None
         self.generator = torch.Generator().manual_seed(self.player)

@@ -3,7 +3,7 @@
     main.py                    at the top; the judge executes its text
     luxs2_<hash>/              everything else, under a name that no opponent's module has
         engine/ wrappers/ agent/ submission/    the modules that `submission.entry` imports
-        own/                                    a backbone of the user's own, one file
+        own/                                    a backbone and features of the user's own, a file each
         config.json weights.npz
 
 Imports between our packages are rewritten to relative ones. Same checkpoint and code, same bytes.
@@ -36,7 +36,7 @@ from submission.python37 import problems
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = Path(__file__).resolve().with_name("template_main.py")
 OURS = ("engine", "wrappers", "agent", "submission")
-OWN = "own/backbone.py"  # where a backbone of the user's own is put
+BACKBONE = "own/backbone.py"  # where a backbone of the user's own is put
 FARM_ENTRY = "submission.farm_entry"
 ENTRIES = ("submission.entry", "agent.scripted.protocol")
 # Judges have numba, but no place for its cache and no time to compile: the package runs everything as it is written.
@@ -88,18 +88,30 @@ def package(checkpoint: Path | str, output: Path | str = "submission.tar.gz", gr
         return _farm_package(str(checkpoint), output)
     source = read_stored(checkpoint)
     policy = build_agent(source).policy
-    sources, backbone = collect_modules(), source.config["policy"]["backbone"]
-    if is_part(backbone):
-        text = part_source(backbone)
-        sources = {**collect_modules([*ENTRIES, *imported_modules(text, OWN)]), "own/__init__.py": "", OWN: text}
-        backbone = f"own.backbone:{backbone.rpartition(':')[2]}"
-    sources = dict(sorted(sources.items()))
-    config = {"policy": {**source.config["policy"], "backbone": backbone}, "actions": source.config["actions"], "greedy": greedy}
+    own, renamed = own_parts(source.config["policy"])
+    imported = [module for path, text in own.items() for module in imported_modules(text, path)]
+    sources = dict(sorted({**collect_modules([*ENTRIES, *imported]), **own}.items()))
+    config = {"policy": {**source.config["policy"], **renamed}, "actions": source.config["actions"], "greedy": greedy}
     data = {
         "config.json": json.dumps(config, indent=2, sort_keys=True).encode(),
         "weights.npz": npz_bytes(compact(play_state(policy))),
     }
     return _write(output, str(source.folder), sources, data, int(policy.stats()["policy_parameters"]))
+
+
+def own_parts(policy: dict[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """The files of the user's own parts by their places in a package, and what the policy's config says of them there."""
+    files: dict[str, str] = {}
+    renamed: dict[str, Any] = {}
+    if is_part(backbone := policy["backbone"]):
+        files[BACKBONE] = part_source(backbone)
+        renamed["backbone"] = f"own.backbone:{backbone.rpartition(':')[2]}"
+    if features := policy.get("features"):
+        numbers: dict[str, int] = {}  # by text: several functions may be in one file
+        number_of = [numbers.setdefault(part_source(name), len(numbers)) for name in features]
+        files.update({f"own/features_{number}.py": text for text, number in numbers.items()})
+        renamed["features"] = [f"own.features_{number}:{name.rpartition(':')[2]}" for name, number in zip(features, number_of)]
+    return {**files, "own/__init__.py": ""} if files else {}, renamed
 
 
 def _farm_package(player: str, output: Path) -> PackageReport:

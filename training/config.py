@@ -31,6 +31,7 @@ class PPOConfig:
     minibatches: int = 12
     """Parts that a pass is cut into, by (turn, game); the learning rate of the preset demo wants about 40 of these in each."""
     learning_rate: float = 3e-3
+    """Of the first step."""
     anneal_learning_rate: bool = True
     """Lower the learning rate linearly, to 0 at env_steps, unless desired_kl sets it."""
     target_kl: float | None = None
@@ -197,6 +198,7 @@ class TrainConfig:
     env_steps: int = 102_400
     """Environment steps in all, those of all ranks of torchrun counted: one turn of one game, both sides deciding."""
     seed: int = 1
+    """Of the network, the maps that are drawn, and all chance in play and learning."""
     map_size: int = 48
     """12 to 64; 48 plays 2-5 factories a side, 64 plays 4-10."""
     max_turns: int | None = None

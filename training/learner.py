@@ -19,6 +19,7 @@ from training.run import parallel
 from training.run.progress import Clock
 from training.run.transfer import Transfer
 from training.trajectories.starts import read_starts
+from wrappers.own_features import features_of
 from wrappers.vec_env import VecEnv
 
 SHUFFLE = 0x5AFF1E  # tells the stream that orders minibatches from that of the games, which has the same seed
@@ -139,6 +140,7 @@ def make_env(config: TrainConfig, games: int, sizes: dict[str, Any], seed: int, 
         stagger=config.stagger,
         grid=sizes["plane_size"],
         columns=sizes["advice"],
+        own=features_of(config.policy.features),
         clock=clock,
         starts=starts,
         start_share=curriculum.share,

@@ -27,6 +27,7 @@ from training.run.health import health_of, keep_alarms_until, record_alarm
 from training.run.lock import locked
 from training.run.metrics import MetricsWriter, check_new
 from training.run.progress import Clock, Progress
+from training.run.ready import get_ready
 from training.run.runs import revision
 from training.run.stopping import Stopped, StopRequest, TrainingError
 from training.value_based.learner import ValueLearner
@@ -46,6 +47,11 @@ def make_learner(config: TrainConfig, clock: Clock) -> Learner:
     return (load_part(config.algo) if is_part(config.algo) else LEARNERS[config.algo])(config, clock)
 
 
+def throw_away(config: TrainConfig) -> Learner:
+    """A learner whose time nobody counts."""
+    return make_learner(config, Clock())
+
+
 def train(
     config: TrainConfig, run_dir: Path, resume: bool = False, init: str | None = None, callback: Callback | None = None
 ) -> dict[str, float]:
@@ -59,6 +65,8 @@ def train(
     """
     with ExitStack() as held:
         parallel.on_first(lambda: take_folder(run_dir, resume, held))
+        if not is_part(config.algo):  # who knows what making one more of a user's own would do
+            get_ready(throw_away, config)
         clock = Clock()
         run = Run(make_learner(config, clock), run_dir)
         if resume:
@@ -84,6 +92,7 @@ def go_on(run: Run, clock: Clock, resumed: bool, callback: Callback | None = Non
     scores: dict[str, float] = {}
     saved = learner.env_steps
     eval_every = config.eval_every or config.env_steps
+    clock.restart()
     reported = learner.env_steps - (run.waiting is not None)  # the last step whose metrics are written
     with reporting(run_dir, config, clock, reported if resumed else None) as report, StopRequest() as stop:
         while not (stopped := parallel.any_rank(stop.requested)) and (run.waiting or learner.env_steps < config.env_steps):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from wrappers.features import (
     write_robot,
 )
 from wrappers.masks import count_robots, factory_mask, robot_mask
+from wrappers.own_features import Feature, Seen, write_own
 from wrappers.routes import NEAREST, list_nearest, write_enter_costs, write_home_prices
 from wrappers.targets import MAX_WORK, list_rubble
 
@@ -71,8 +72,9 @@ class Observation:
     Attributes, for M rows of B sides (side `b = 2 * game + player`):
         rows: M.
         map_size: W of the board, which tells the plane cell that a board cell lies in.
-        feature: [M, ROBOT_WIDTH + columns] float32; a factory uses the first `FACTORY_WIDTH`, the rest is zero. `columns` more are zero
-            until somebody fills them in (`wrappers.advice`).
+        feature: [M, ROBOT_WIDTH + K + columns] float32; a factory uses the first `FACTORY_WIDTH`, the rest is zero. Then come the K
+            features of a user's own (`own`, of `wrappers.own_features`), and `columns` that are zero until somebody fills them in
+            (`wrappers.advice`).
         side [M] int32, slot [M] int16, kind [M] int8 (0 factory, 1 light, 2 heavy), cell [M] int16,
         ident [M] int32 (creation number), home [M] int16 (slot of the home factory), mask [M] int64.
         first: [B + 1] int64, the rows of side b are `first[b] .. first[b + 1] - 1`.
@@ -89,9 +91,10 @@ class Observation:
     home: np.ndarray
     mask: np.ndarray
 
-    def __init__(self, sides: int, grid: int = GRID, columns: int = 0) -> None:
+    def __init__(self, sides: int, grid: int = GRID, columns: int = 0, own: Sequence[Feature] = ()) -> None:
         self.rows = 0
-        self.columns = columns
+        self.own = own
+        self.columns = len(own) + columns
         self.map_size = SIZE
         self.first = np.zeros(sides + 1, np.int64)
         self.planes = np.zeros((sides, PLANES, grid, grid), np.float32)
@@ -395,6 +398,15 @@ def observe(
     count_rows(games, obs.first)
     obs.resize(int(obs.first[-1]))
     obs.feature[:, ROBOT_WIDTH:] = 0
+    _write_rows_of_all(games, rules, action_rules, static, obs, workers, threads)
+    if obs.own:
+        _write_own(games, rules, obs, obs.side)
+
+
+def _write_rows_of_all(
+    games: np.recarray, rules: Any, action_rules: Any, static: np.recarray, obs: Observation, workers: Any, threads: int
+) -> None:
+    """What `observe_games` writes, in `threads` parts if there are workers."""
     rows = (obs.first, obs.feature, obs.side, obs.slot, obs.kind, obs.cell, obs.ident, obs.home, obs.mask, obs.planes, obs.scalar)
     if workers is None:
         observe_games(games, rules, action_rules, static, 0, len(games), *rows)
@@ -427,10 +439,20 @@ def observe_side(game: Any, rules: Any, action_rules: Any, static: Any, player: 
     obs.first[1] = count
     obs.resize(count)
     obs.feature[:, ROBOT_WIDTH:] = 0
+    record, record_rules = game, rules
     if not hasattr(write_rows, "py_func"):  # not compiled
         game, rules, action_rules, static = plain(game), plain(rules), plain(action_rules), plain(static)
     write_planes(game, rules, player, obs.planes[0])
     write_scalars(game, rules, player, obs.scalar[0])
     rows = (obs.feature, obs.side, obs.slot, obs.kind, obs.cell, obs.ident, obs.home, obs.mask)
     write_rows(game, rules, action_rules, static, player, *rows)
+    if obs.own:
+        _write_own(np.asarray(record).reshape(1).view(np.recarray), record_rules, obs, np.full(count, player, np.int32))
     obs.side[:] = 0
+
+
+def _write_own(games: Any, rules: Any, obs: Observation, side: np.ndarray) -> None:
+    """The features of a user's own, into the columns after ours."""
+    rows = obs.rows
+    seen = Seen(games, rules, side[:rows], obs.slot[:rows], obs.kind[:rows], obs.cell[:rows], obs.home[:rows], obs.mask[:rows])
+    write_own(obs.own, seen, obs.feature[:rows, ROBOT_WIDTH : ROBOT_WIDTH + len(obs.own)])

@@ -36,6 +36,7 @@ from engine.state import (
 )
 from wrappers.action import factory_number
 from wrappers.masks import wall_distance
+from wrappers.own_features import factories_of, robots_of
 
 
 @dataclass(frozen=True)
@@ -143,16 +144,11 @@ class Turn(NamedTuple):
 
     def robots(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows of robots, their games, and their numbers in the record's `robot_...` arrays."""
-        rows = np.flatnonzero(self.slot >= MAX_FACTORIES)
-        return rows, self.side[rows] // 2, self.side[rows] % 2 * MAX_ROBOTS + self.slot[rows] - MAX_FACTORIES
+        return robots_of(self.side, self.slot)
 
     def factories(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The same of factories, in `factory_...`."""
-        rows = np.flatnonzero(self.slot < MAX_FACTORIES)
-        game = self.side[rows] // 2
-        placed = np.arange(self.games["factory_owner"].shape[1]) < self.games["factory_count"][game][:, None]
-        own = self.games["factory_owner"][game] == (self.side[rows] % 2)[:, None]
-        return rows, game, np.argmax(placed & own & (self.games["factory_slot"][game] == self.slot[rows][:, None]), axis=1)
+        return factories_of(self.games, self.side, self.slot)
 
 
 Term = Callable[[Turn], np.ndarray]

@@ -7,7 +7,7 @@ the bid and the placement are played by the `opening` function at each restart.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from engine.maps import MapPool
 from engine.state import ICE_GOT
 from wrappers.action import ActionConfig, write_all_orders
 from wrappers.observation import GRID, Observation, empty_static, observe, write_static
+from wrappers.own_features import Feature
 from wrappers.rewards import RewardConfig, Term, Turn, side_result, terms_of, write_rewards
 
 Opening = Callable[[Any, Any, int, Any], None]  # (game, rules, player, orders): write a bid or a placement
@@ -75,7 +76,7 @@ class VecEnv:
         stagger: the first games are truncated at evenly spread turns, so that later restarts do not coincide.
         shuffle: draw maps at random; otherwise game i plays map i, then i + N, and so on.
         grid: planes of the observation are grid x grid.
-        columns: room for advice in the features (see `Observation`).
+        columns, own: room for advice in the features, and features of a user's own (see `Observation`).
         starts: game records [K] in their real turns; this share of the restarts copies one of them instead of drawing a map.
         clock: is told of the sections "engine" (codec, engine, rewards) and "observation" (features and masks) of a step.
 
@@ -97,6 +98,7 @@ class VecEnv:
         shuffle: bool = True,
         grid: int = GRID,
         columns: int = 0,
+        own: Sequence[Feature] = (),
         starts: np.recarray | None = None,
         start_share: float = 0.5,
         clock: Clock | None = None,
@@ -118,7 +120,7 @@ class VecEnv:
         self.weights = (reward or RewardConfig()).rules()
         self.terms = terms_of(reward or RewardConfig())
         self.static = empty_static(num_games)
-        self.obs = Observation(2 * num_games, grid, columns)
+        self.obs = Observation(2 * num_games, grid, columns, own)
         self.rng = np.random.default_rng(seed)
         self.map_index = np.arange(num_games) - num_games  # of the running game
         self.limit = np.full(num_games, self.max_turns, np.int64)  # turn at which the running game is truncated

@@ -21,7 +21,7 @@ from agent.stored import WORDS, copy_for_play, load_agent
 from agent.tasks.heads import HEADS
 from arena.players import Player, open_player
 from arena.scratch import Scratch
-from submission.package import collect_modules
+from submission.package import collect_modules, own_parts
 
 DIGITS = 12  # hexadecimal digits of an identity
 NO_PART = {".pyc", ".log"}  # files that do not decide how a program plays
@@ -99,6 +99,7 @@ class Field:
         _, _, stored = load_agent(argument)
         state = sorted(stored.policy_state.items())
         parts = [(name, f"{tensor.dtype} {list(tensor.shape)}".encode() + tensor.contiguous().numpy().tobytes()) for name, tensor in state]
+        parts += [(f"own {path}", text.encode()) for path, text in own_parts(stored.config["policy"])[0].items()]
         played = {key: stored.config[key] for key in ("policy", "actions")}
         ident = digest("checkpoint", [*parts, ("config", json.dumps(played, sort_keys=True).encode())])
         folder = self.folder / ident.replace(":", "-")

@@ -17,6 +17,7 @@ import pytest
 
 from engine import code_cache
 from engine.jit import is_compiled, jit
+from engine.notice import tell
 
 pytestmark = pytest.mark.skipif(not is_compiled(), reason="compiles")
 
@@ -61,6 +62,15 @@ def test_compiled_code_is_found_again(folder: Path) -> None:
         assert sum(function.stats.cache_hits.values()) == 1 and kept(folder).read_bytes() == content
         assert function(VALUES.astype(np.int8)) == 10  # another signature is another file
     assert len(list(folder.rglob("*.code"))) == 2
+
+
+def test_compiling_is_told_once_and_reading_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("LUXS2_CACHE", str(tmp_path))
+    tell.cache_clear()
+    for expected in (1, 0):
+        for values in (VALUES, VALUES.astype(np.int8)):
+            compiled()(values)
+        assert capsys.readouterr().err.count("Compiling the game for this machine: about a minute") == expected
 
 
 def test_cut_files_and_flipped_bits_are_thrown_away(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import webbrowser
@@ -131,14 +133,23 @@ def test_the_version_is_the_same_everywhere():
     assert len(set(found.values())) == 1, found
 
 
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return list(filter(None, listed))
+
+
+def copied(source: Path) -> Path:
+    """The repository's files elsewhere, as a stranger has them."""
+    for name in tracked():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    return source
+
+
 @pytest.mark.slow
 def test_a_wheel_holds_every_file_of_the_rooms(tmp_path):
     """Built from a copy, as pip builds it: code, the shipped agent, the pages' parts and scripted agents; and what it requires."""
-    source = tmp_path / "source"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    for name in filter(None, tracked):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes((ROOT / name).read_bytes())
+    source = copied(tmp_path / "source")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     (wheel,) = tmp_path.glob("luxs2-*.whl")
@@ -147,9 +158,27 @@ def test_a_wheel_holds_every_file_of_the_rooms(tmp_path):
         (metadata,) = (name for name in held if name.endswith("METADATA"))
         told = archive.read(metadata).decode()
     rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    wanted = {name for name in tracked if name.split("/")[0] in rooms and not name.startswith("engine/vec_noise/")}
+    wanted = {name for name in tracked() if name.split("/")[0] in rooms and not name.startswith("engine/vec_noise/")}
     assert wanted <= held and {f"{room}/py.typed" for room in rooms} <= held
     for line in (ROOT / "requirements.txt").read_text().split("# To develop")[0].splitlines():
         name = re.match(r"[\w-]+", line)
         assert name is None or f"Requires-Dist: {name[0]}" in told
     assert "Requires-Dist: vec_noise @ file://" in told and 'extra == "dev"' in told
+
+
+@pytest.mark.slow
+def test_two_wheels_install_where_the_source_is_not(tmp_path):
+    """As `make wheels` builds them, and as pip resolves them with the source gone: by version, and from the folder that they are in."""
+    source = copied(tmp_path / "source")
+    subprocess.run(["make", "wheels", f"PYTHON={sys.executable}"], cwd=source, check=True, capture_output=True, timeout=300)
+    (source / "dist").rename(tmp_path / "dist")
+    shutil.rmtree(source)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", str(tmp_path / "dist")]
+    there = tmp_path / "there"
+    subprocess.run([*pip, "--target", str(there), "--no-deps", "luxs2", "vec_noise"], check=True, capture_output=True, timeout=300)
+    told = next(there.glob("luxs2-*.dist-info")).joinpath("METADATA").read_text()
+    assert "Requires-Dist: vec_noise==1.1.4+numpy" in told and "file://" not in told
+    code = "import luxs2, vec_noise; env = luxs2.make(1, map_size=16, maps=[987]); env.reset(); print(luxs2.__file__, vec_noise.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(there)}
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0 and result.stdout.count(str(there)) == 2, result.stderr

@@ -278,6 +278,7 @@ class Moody:
 
     def __init__(self, policy: Any) -> None:
         self.policy, self.turns, self.sizes, self.config = policy, 0, policy.sizes, policy.config
+        self.observation = policy.observation
 
     def act(self, *arguments: Any) -> np.ndarray:
         self.turns += 1

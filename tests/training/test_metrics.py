@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from training.run import progress as progress_module
 from training.run.metrics import MetricsWriter, read_metrics
-from training.run.progress import Clock, Progress, duration
+from training.run.progress import COLUMNS, SHOWN, Clock, Progress, duration
 
 
 def scalars(run: Path, name: str) -> dict[int, float]:
@@ -132,8 +132,18 @@ def test_off_a_terminal_it_prints_plain_lines_now_and_then() -> None:
     lines = text.splitlines()
     assert 3 <= len(lines) <= 60 and "\x1b" not in text
     assert lines[-1].startswith("training: 598/1,000 steps, ")  # the last state is always printed
-    for fact in ("steps/s", " left", "finished 50%", "entropy 1.234", "engine ", "rest "):
+    for fact in ("steps/s", " left", "finished 50%", "entropy 1.234", "engine "):
         assert fact in lines[-1]
+
+
+def test_a_line_fits_on_a_terminal() -> None:
+    """However long the name and however much there is to say; what matters most comes first."""
+    metrics = {name: 123_456.0 for name, _ in SHOWN.values()}
+    for title in ("demo-1", "a-run-of-somebody-who-names-things-at-length"):
+        progress = Progress(10**7, Clock(), title=title, console=Console(file=io.StringIO()))
+        progress.update(1_234_567, metrics)
+        assert 80 < len(progress.line()) <= COLUMNS and progress.line().startswith(title[:20])
+        assert "1,234,567/10,000,000 steps" in progress.line() and " left" in progress.line()
 
 
 def test_on_a_terminal_it_draws_a_panel() -> None:

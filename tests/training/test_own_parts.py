@@ -28,7 +28,7 @@ from wrappers.rewards import FACTORY_EVENT, ROBOT_EVENT, RewardConfig
 from wrappers.vec_env import VecEnv
 
 DOCS = Path(__file__).parents[2] / "docs" / "own_parts.md"
-NET, TERM = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
+NET, _, TERM = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), flags=re.DOTALL)
 BACKBONE = f"""
 import torch.nn as nn
 {NET}

@@ -25,6 +25,7 @@ from wrappers.action import ActionConfig, write_all_orders, write_orders
 from wrappers.features import FACTORY_NAMES, FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
 from wrappers.judge import JudgeGame
 from wrappers.observation import PLANE_NAMES, SCALAR_NAMES, Observation, empty_static, nearest_source, observe, observe_side, write_static
+from wrappers.own_features import Seen
 from wrappers.targets import WORK_REACH
 
 ROOT = Path(__file__).parents[2]
@@ -67,9 +68,19 @@ def view(game: Any, rules: Any, static: Any, player: int, obs: Observation) -> d
     return {name: getattr(obs, name).copy() for name in FIELDS}
 
 
+def stock_and_crowd(seen: Seen) -> np.ndarray:
+    """A feature of one's own, from boards, factories and robots: how much the row's entity holds, and robots on the cells beside it."""
+    held = np.zeros(len(seen.slot))
+    for kind, (rows, game, number) in (("robot", seen.robots()), ("factory", seen.factories())):
+        held[rows] = seen.games[f"{kind}_cargo"][game, number].sum(1) + seen.games[f"{kind}_power"][game, number]
+    for step in (-64, -1, 1, 64):
+        held += 0.5 * (seen.games["robot_at"][seen.side // 2, np.clip(seen.cell + step, 0, 64 * 64 - 1)] >= 0)
+    return held
+
+
 def check_views(pair: Pair, judge: Judge, static: np.recarray, rng: np.random.Generator, slots: bool) -> None:
     """Both sides' observations and the orders for random choices are the same from both records; so are slots if asked."""
-    obs = Observation(1)
+    obs = Observation(1, own=(stock_and_crowd,))
     rules = pair.engine.rules
     theirs = judge.game
     for player, agent in enumerate(PLAYERS):
@@ -355,6 +366,7 @@ from engine.config import GameConfig
 from engine.state import GAME_DTYPE, empty_orders
 from wrappers.action import ActionConfig, write_all_orders
 from wrappers.observation import Observation, empty_static, observe, observe_side, write_static
+from wrappers.own_features import Seen
 assert not hasattr(write_static, "py_func"), "this must run interpreted"
 data = np.load(sys.argv[1])
 games = data["games"].view(GAME_DTYPE).view(np.recarray).reshape(-1)

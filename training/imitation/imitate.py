@@ -90,6 +90,8 @@ class ImitateConfig:
         check_range(self, 0, None, "games", "rounds", "seed")
         check_range(self, 1, None, "round_games", "epochs", "batch", "jobs", "threads")
         check_range(self, 0, 1000, "eval_maps")
+        if self.policy.features:
+            raise ValueError(f"policy.features are {' '.join(self.policy.features)}; lessons hold none of one's own, so leave them out.")
         if self.lessons.grid != policy_sizes(self.lessons.actions, self.policy, self.lessons.map_size)["plane_size"]:
             raise ValueError(f"lessons.grid is {self.lessons.grid}, which is not what policy.extractor {self.policy.extractor} sees.")
 

@@ -160,8 +160,8 @@ def play(config: LessonConfig, lesson: Lesson, teacher: Make, opponent: Make | s
     rng = np.random.default_rng([lesson.seed, zlib.crc32(lesson.path.name.encode())])
     generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
     student = load_agent(lesson.student)[0] if lesson.student is not None else None
-    if student is not None and student.policy.config.adviser is not None:
-        raise ValueError(f"The student {lesson.student} has an adviser, and imitation teaches policies without one.")
+    if student is not None and (student.policy.config.adviser is not None or student.policy.config.features):
+        raise ValueError(f"The student {lesson.student} has an adviser or features of its own, and imitation teaches policies without.")
     keeper = Keeper()
     kept: list[np.ndarray] = []
     env.reset()

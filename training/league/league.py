@@ -167,10 +167,12 @@ class League:
                     f"{self.own_config['sizes'][name]}, so it cannot play here."
                 )
         adviser = agent.policy.config.adviser
-        if adviser is not None and (adviser, agent.actions) != (self.own_config["adviser"], self.own_actions):
+        features = agent.policy.config.features
+        ours = features in ((), tuple(self.own_config["features"])) and agent.actions == self.own_actions
+        if adviser is not None and not (adviser == self.own_config["adviser"] and ours):
             raise ValueError(
-                f"League opponent {member.name} has the adviser {adviser}; it can play in runs only that have the same one and offer the "
-                "same actions."
+                f"League opponent {member.name} has the adviser {adviser}; it can play in runs only that have the same one, offer the "
+                "same actions and see the same."
             )
         member.weights, member.policy, member.actions = agent.policy.state_dict(), agent.policy.full_config(), to_dict(agent.actions)
 

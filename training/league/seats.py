@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from agent.stored import Agent
 from arena.evaluate import Side, forfeit
 from arena.fast import select_sides
 from engine.engine import Engine
@@ -138,7 +139,7 @@ class Seats:
             if self.league.members[uid].kind == "script":
                 continue
             agent = self.league.agent(uid)
-            view = self._view(agent.actions, agent.policy.sizes["plane_size"])
+            view = self._view(agent)
             if view is not obs and id(view) not in observed:
                 observed.add(id(view))
                 observe(env.games, env.rules, agent.actions.rules(), env.static, view)
@@ -149,13 +150,14 @@ class Seats:
                 chosen[np.isin(obs.side, sides)] = agent.policy.act(seen, self.generator)
         return chosen
 
-    def _view(self, actions: Any, grid: int) -> Observation:
+    def _view(self, agent: Agent) -> Observation:
         """The environment's observation for an opponent that is offered and sees the same as the policy, else one of its own."""
         assert self.league is not None
-        obs = self.env.obs
-        if actions == self.league.own_actions and grid == obs.planes.shape[-1]:
+        obs, grid, features = self.env.obs, agent.policy.sizes["plane_size"], agent.policy.config.features
+        ours = features in ((), tuple(self.league.own_config["features"]))
+        if agent.actions == self.league.own_actions and grid == obs.planes.shape[-1] and ours:
             return obs
-        return self._views.setdefault((actions, grid), Observation(obs.sides, grid))
+        return self._views.setdefault((agent.actions, grid, features), agent.policy.observation(obs.sides))
 
     def opening(self, game: Any, rules: Any, player: int, orders: Any) -> None:
         """A scripted agent places its own factories; everybody else does it as the policy does, whatever its own actions ask for."""

@@ -51,6 +51,8 @@ def load_guide(ppo: PPOConfig, policy: Policy, device: torch.device) -> Guide | 
     if ppo.teacher is None or ppo.teacher_coef == 0:
         return None
     teacher = load_agent(ppo.teacher)[0].policy.to(device).requires_grad_(False)
+    if teacher.config.features not in ((), policy.config.features):
+        raise ValueError(f"Teacher {ppo.teacher} has the features {teacher.config.features}; this run's are {policy.config.features}.")
     for name in _SHARED:
         if teacher.sizes[name] != policy.sizes[name]:
             raise ValueError(f"Teacher {ppo.teacher} sees {name} of size {teacher.sizes[name]}; this run's is {policy.sizes[name]}.")

@@ -1,6 +1,6 @@
 """What a person sees while training: speed, time left, where the time goes, and whether the agents learn.
 
-On a terminal a live panel; elsewhere (a log file, a pipe) one plain line every few seconds.
+On a terminal a live panel; elsewhere (a log file, a pipe) one plain line of at most `COLUMNS` characters every few seconds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 REST = "rest"
+COLUMNS = 100
+TITLE = 24  # characters of a run's name in a line
 
 # label -> (metric, format); a metric that was not reported yet is left out
 SHOWN = {
@@ -48,6 +50,11 @@ class Clock:
             section = self._sections[name] = _Section(self, name)
             self.seconds.setdefault(name, 0.0)
         return section
+
+    def restart(self) -> None:
+        """Forget the time until now; no section is open."""
+        self.seconds = dict.fromkeys(self.seconds, 0.0)
+        self._since = time.perf_counter()
 
     def charge(self) -> None:
         """Book the time until now to the section that is open."""
@@ -140,11 +147,17 @@ class Progress:
         return (last - first) / (end - begin) if end > begin else 0.0
 
     def line(self) -> str:
-        """The whole state in one line."""
-        facts = [f"{self.step:,}/{self.total_steps:,} steps", f"{self.steps_per_second():,.0f} steps/s", f"{self._left()} left"]
+        """The state in one line: how far it is and what it learns, then where most of the time goes, as far as `COLUMNS` reach."""
+        title = self.title if len(self.title) <= TITLE else self.title[: TITLE - 1] + "…"
+        facts = [f"{self.steps_per_second():,.0f} steps/s", f"{self._left()} left"]
         facts += [f"{label} {value}" for label, value in self._numbers()]
-        facts.append("time: " + " ".join(f"{name} {share:.0%}" for name, share in self.clock.split().items()))
-        return f"{self.title}: " + ", ".join(facts)
+        facts += [f"{name} {share:.0%}" for name, share in sorted(self.clock.split().items(), key=lambda part: -part[1])]
+        line = f"{title}: {self.step:,}/{self.total_steps:,} steps"
+        for fact in facts:
+            if len(line) + len(", ") + len(fact) > COLUMNS:
+                break
+            line += f", {fact}"
+        return line
 
     def _print(self) -> None:
         self._printed_at, self._printed_step = time.perf_counter(), self.step

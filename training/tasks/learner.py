@@ -26,6 +26,7 @@ from submission.files import write_whole
 from training.ppo.loss import explained_variance, ppo_loss
 from training.run.lock import locked
 from training.run.metrics import MetricsWriter, check_new
+from training.run.ready import tell_ready
 from training.run.stopping import Stopped, StopRequest
 from training.tasks.games import advantages
 from training.tasks.net import TaskNet
@@ -35,6 +36,7 @@ KINDS: dict[str, int] = {"lights": LIGHT, "heavies": HEAVY, "watering": WATERING
 FIRST_SEED, SEEDS = 10_000_000, 100_000  # of the maps that a run learns on, by its own seed
 HELD_OUT = 5_000_000  # maps from this seed on are evaluated on, and not learned on
 WEIGHTS = "heads.pt"
+SHORT = 30  # turns in which every kind of decision comes up
 
 
 @dataclass(frozen=True)
@@ -217,12 +219,27 @@ def save(heads: Policy, bare: bool, run_dir: Path) -> None:
     write_whole((run_dir / WEIGHTS).with_suffix(HEADS), save_heads({kind: net.head(bare) for kind, net in heads.items()}))
 
 
+def get_ready(options: Options) -> None:
+    """Play and learn from some turns with networks that are thrown away: that compiles all, or reads it from disk, before a clock runs."""
+    options.check()
+    began = time.perf_counter()
+    heads = {KINDS[name]: TaskNet() for name in options.kinds}
+    config = GameConfig.for_map_size(options.map_size, max_episode_length=SHORT)
+    rng, bare = torch.Generator().manual_seed(1), (options.bare, options.bare)
+    games = play_games(config, range(FIRST_SEED, FIRST_SEED + 1), (heads, heads), rng, bare)
+    for kind, net in heads.items():
+        if (games.rows["kind"] == kind).any():
+            KindLearner(kind, net, options, rng).update(games, critic_only=True)
+    tell_ready(began)
+
+
 def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
     """Learn into a new run folder; tells a line an iteration. Raises `ValueError`, and `Stopped` after it saved if it was asked to end."""
     options.check()
     heads, started = (load(options.start) if options.start else {} for _ in range(2))
     check_new(run_dir)
     torch.set_num_threads(1)
+    get_ready(options)
     torch.manual_seed(options.seed)
     rng = torch.Generator().manual_seed(options.seed)
     config = GameConfig.for_map_size(options.map_size)
@@ -272,12 +289,12 @@ def evaluate(config: GameConfig, options: Options, heads: Policy, started: Polic
 
 
 def line(done: int, told: Mapping[str, float]) -> str:
-    """An iteration for readers."""
+    """An iteration for readers, and its evaluations below it."""
     text = f"{done}: lichen {told['charts/lichen']:,.0f}, {told['charts/turns_a_second']:,.0f} turns a second"
     for name in ("rule", "start"):
         if f"eval/wins_{name}" in told:
             share, error, wins = (told[f"eval/{what}"] for what in (f"share_{name}", f"share_{name}_error", f"wins_{name}"))
-            text += f"; against the {name}: {wins:.1%} won, {share:.3f} +- {error:.3f} of the lichen"
+            text += f"\n  against the {name}: {wins:.1%} won, {share:.3f} +- {error:.3f} of the lichen"
     if "eval/lichen" in told:
-        text += f"; against itself {told['eval/lichen']:,.0f} lichen"
+        text += f"\n  against itself: {told['eval/lichen']:,.0f} lichen"
     return text

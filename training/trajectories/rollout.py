@@ -49,7 +49,7 @@ class Rollout:
         self.new_game = np.zeros((steps + 1, games), bool)
         self.done = np.zeros((steps, games), bool)
         self.truncated = np.zeros((steps, games), bool)
-        self.width = sizes["entity"] + sizes.get("advice", 0)
+        self.width = sizes["entity"] + sizes.get("own", 0) + sizes.get("advice", 0)
         self._columns = self._make_columns(steps * sides * 12)
         self._rows = Rows(**{name: np.zeros(len(self._columns.slot), dtype) for name, dtype in ROW_TYPES.items()})
         self.reward = np.zeros(len(self._columns.slot), np.float32)
