@@ -24,7 +24,9 @@ from engine.config import GameConfig, check_range
 from submission.files import write_whole
 from training.ppo.loss import explained_variance, ppo_loss
 from training.run.lock import locked
+from training.run.loggers import Logger, check_logger
 from training.run.metrics import MetricsWriter, check_new
+from training.run.sessions import record_session
 from training.run.stopping import Stopped, StopRequest
 from training.tasks.games import advantages
 from training.tasks.net import TaskNet
@@ -204,9 +206,10 @@ def save(heads: Policy, bare: bool, run_dir: Path) -> None:
     write_whole((run_dir / WEIGHTS).with_suffix(HEADS), save_heads({kind: net.head(bare) for kind, net in heads.items()}))
 
 
-def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
+def learn(options: Options, run_dir: Path, logger: Logger = "tensorboard") -> dict[int, TaskNet]:
     """Learn into a new run folder; tells a line an iteration. Raises `ValueError`, and `Stopped` after it saved if it was asked to end."""
     options.check()
+    check_logger(logger)
     heads, started = (load(options.start) if options.start else {} for _ in range(2))
     check_new(run_dir)
     torch.set_num_threads(1)
@@ -214,7 +217,8 @@ def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
     rng = torch.Generator().manual_seed(options.seed)
     config = GameConfig.for_map_size(options.map_size)
     learners = {name: KindLearner(KINDS[name], heads.setdefault(KINDS[name], TaskNet()), options, rng) for name in options.kinds}
-    with locked(run_dir), MetricsWriter(run_dir) as metrics, StopRequest() as stop:
+    with locked(run_dir), MetricsWriter(run_dir, None, logger, to_dict(options)) as metrics, StopRequest() as stop:
+        record_session(run_dir)
         write_whole(run_dir / "config.json", json.dumps({"tasks": to_dict(options)}, indent=2, default=str) + "\n")
         turns, paid = 0, (options.objective == "share", round(options.by_rule * options.games))
         for iteration in range(options.iterations):
