@@ -6,6 +6,7 @@ the environment variable WANDB_MODE=online uploads while the run goes on.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import uuid
@@ -75,8 +76,7 @@ class Wandb:
 
     def __init__(self, run_dir: Path, settings: Mapping[str, Any]) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when it is imported
-        import wandb
-
+        wandb: Any = importlib.import_module("wandb")
         name = run_dir / "wandb" / "id"
         if not name.is_file():
             write_whole(name, uuid.uuid4().hex[:8])
@@ -86,7 +86,7 @@ class Wandb:
             id=name.read_text(encoding="utf-8"),
             dir=str(run_dir),
             config=dict(settings),
-            mode=os.environ.get("WANDB_MODE", "offline"),  # pyright: ignore[reportArgumentType]
+            mode=os.environ.get("WANDB_MODE", "offline"),
             settings=wandb.Settings(console="off", silent=True, save_code=False, disable_git=True, disable_code=True),
         )
         self._run.define_metric("*", step_metric="step")  # a resumed run may write a step again
