@@ -31,6 +31,17 @@ def from_dict(kind: Any, values: Any, where: str = "") -> Any:
     return kind(**made)
 
 
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested config as one dict, its names those of the options: `ppo.gamma` and so on. Tuples become lists, as in JSON."""
+    made: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            made.update(flat(value, f"{prefix}{name}."))
+        else:
+            made[prefix + name] = list(value) if isinstance(value, (list, tuple)) else value
+    return made
+
+
 def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
     """Names of the fields in which two configs of a kind differ, `ppo.gamma` and the like."""
     for field in dataclasses.fields(one):

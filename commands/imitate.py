@@ -37,7 +37,7 @@ def run(argv: list[str]) -> None:
         check_new(run_dir, OWN)
     with locked(run_dir):
         replays = read_replays([Path(name) for name in config.replays], read_recording, config, run_dir)
-        last = imitate(config, run_dir, teacher, opponent, replays, args.resume)
+        last = imitate(config, run_dir, teacher, opponent, replays, args.resume, args.logger)
     print(f"The run is in {run_dir}; go on from it with: python main.py train --preset full --init {run_dir}")
     scores = {name.partition("/")[2]: value for name, value in last.items() if name.startswith("eval/")}
     if scores:

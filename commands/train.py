@@ -1,4 +1,4 @@
-"""Train an agent into a run folder of checkpoints, metrics and config. --help-all shows all options.
+"""Train an agent into a run folder: checkpoints, metrics (metrics.jsonl, and TensorBoard or W&B), config. --help-all shows all options.
 
 On several GPUs or machines: torchrun --nproc-per-node GPUS main.py train ... (docs/scaling.md).
 """
@@ -20,6 +20,7 @@ from commands.show import print_scores
 from training.config import TrainConfig, config_of
 from training.presets import PRESETS
 from training.run import checkpoint, parallel
+from training.run.loggers import Logger
 from training.run.stopping import Stopped
 from training.train import check_resumable, run_to_resume, train
 
@@ -39,6 +40,9 @@ class TrainCommand:
     init: str | None = None
     """Start with the weights of this checkpoint or run folder (of imitate, say), with its network and what it may do. What is good already
     wants a smaller --ppo.learning-rate than the preset demo has."""
+    logger: Logger = "tensorboard"
+    """Where curves and settings go besides metrics.jsonl: tensorboard, wandb (the package wandb, into the run folder; nothing is uploaded
+    unless WANDB_MODE=online is set), or none."""
     resume: bool = False
     """Go on from the latest checkpoint of the run folder, by the config stored there; what must not change is refused.
     With more --env-steps a lowered learning rate rises again, to what it would be there in a run of that length."""
@@ -75,6 +79,12 @@ def help_that_matters(start: TrainCommand) -> str:
     program = PROGRAM if PROGRAM == "luxs2" else f"python {PROGRAM}"
     more = f"All options: {program} train --help-all; with --preset NAME or --config FILE, too, the values are of that."
     return short_help(f"{PROGRAM} train [options]", __doc__ or "", options, EXAMPLES.strip("\n").format(program=program), more)
+
+
+def seen_with(logger: Logger, run_dir: Path) -> str:
+    """How to look at a run."""
+    shown = {"tensorboard": f"tensorboard --logdir {run_dir}", "wandb": f"wandb sync {run_dir}/wandb/offline-run-*"}
+    return f"see it with: {shown.get(logger, f'python main.py report {run_dir}')}"
 
 
 def read_config(path: Path, preset: TrainConfig) -> TrainConfig:
@@ -123,13 +133,13 @@ def run(argv: list[str]) -> None:
         if args.resume:
             check_resumable(start.config, args.config)
         try:
-            scores = train(args.config, run_dir, args.resume, args.init)
+            scores = train(args.config, run_dir, args.resume, args.init, logger=args.logger)
         except Stopped as stopped:
             if parallel.rank() == 0:
                 print(stopped)
             return
         if parallel.rank() > 0:
             return
-    print(f"The run is in {run_dir}; see it with: tensorboard --logdir {run_dir}")
+    print(f"The run is in {run_dir}; {seen_with(args.logger, run_dir)}")
     if scores:
         print_scores(scores, f"{args.config.eval_maps} unseen maps")

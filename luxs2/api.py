@@ -20,6 +20,7 @@ from engine.config import GameConfig
 from engine.maps import MapPool
 from training.config import TrainConfig
 from training.presets import PRESETS
+from training.run.loggers import Logger
 from training.train import train as run_training
 from wrappers.action import ActionConfig
 from wrappers.adapters.padding import list_choices
@@ -122,6 +123,7 @@ def train(
     callback: Callable[[int, dict[str, float]], bool | None] | None = None,
     resume: bool = False,
     init: str | None = None,
+    logger: Logger = "tensorboard",
     **changes: Any,
 ) -> dict[str, float]:
     """Train an agent, as `luxs2 train` does, and return the scores of the last evaluation.
@@ -132,6 +134,7 @@ def train(
         callback: called after every iteration with the environment step and the metrics; `False` ends and saves the run.
         resume: go on with the run in `run_dir`; `config` must be the one that it began with.
         init: a checkpoint or run folder whose weights it starts with.
+        logger: where curves go besides metrics.jsonl: "tensorboard", "wandb" (offline unless WANDB_MODE=online is set) or "none".
         changes: fields of the config to replace, such as `env_steps=10_000`.
 
     Raises `ValueError` for a config or a folder that cannot be used.
@@ -140,7 +143,7 @@ def train(
         if config not in PRESETS:
             raise ValueError(f"There is no preset {config!r}; accepted are {', '.join(PRESETS)}.")
         config = PRESETS[config]
-    return run_training(dataclasses.replace(config, **changes), Path(run_dir), resume, init, callback)
+    return run_training(dataclasses.replace(config, **changes), Path(run_dir), resume, init, callback, logger)
 
 
 def evaluate(

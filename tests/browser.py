@@ -38,6 +38,10 @@ def find_chromium() -> str | None:
     return named or next((path for path in map(shutil.which, NAMES) if path), None)
 
 
+CHROMIUM = find_chromium()
+NO_CHROMIUM = "no Chromium is installed (Debian: chromium); CHROMIUM names one elsewhere"
+
+
 class Page:
     """One tab. `messages` are what the page wrote to the console and errors that nobody caught, as [kind, text]."""
 
@@ -99,10 +103,14 @@ class Page:
         elif method == "Page.loadEventFired":
             self._loaded = True
 
-    def go(self, path: Path) -> None:
-        """Open a file and wait until it has loaded."""
+    def go(self, path: Path, address: str = "") -> None:
+        """Open a file, at what `address` (`#turn=3`) says, and wait until it has loaded."""
         self._loaded = False
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url="about:blank")  # the same file with another # would not be loaded anew
+        while not self._loaded:
+            self._receive(60)
+        self._loaded = False
+        self.call("Page.navigate", url=path.resolve().as_uri() + address)
         while not self._loaded:
             self._receive(60)
 

@@ -25,10 +25,12 @@ from training.ppo.learner import PPOLearner
 from training.run import checkpoint, parallel
 from training.run.health import health_of, keep_alarms_until, record_alarm
 from training.run.lock import locked
+from training.run.loggers import Logger, check_logger
 from training.run.metrics import MetricsWriter, check_new
 from training.run.progress import Clock, Progress
 from training.run.ready import get_ready
 from training.run.runs import revision
+from training.run.sessions import record_session
 from training.run.stopping import Stopped, StopRequest, TrainingError
 from training.value_based.learner import ValueLearner
 
@@ -53,16 +55,22 @@ def throw_away(config: TrainConfig) -> Learner:
 
 
 def train(
-    config: TrainConfig, run_dir: Path, resume: bool = False, init: str | None = None, callback: Callback | None = None
+    config: TrainConfig,
+    run_dir: Path,
+    resume: bool = False,
+    init: str | None = None,
+    callback: Callback | None = None,
+    logger: Logger = "tensorboard",
 ) -> dict[str, float]:
     """Train until `config.env_steps`; returns the last evaluation. Under `torchrun` it is called within `parallel.group()`.
 
     `init` names a checkpoint whose weights a new run starts with; its optimiser starts anew. `callback` is called after every
-    iteration, on every rank; where it returns False, the run is saved and ends.
+    iteration, on every rank; where it returns False, the run is saved and ends. `logger` says where curves go besides metrics.jsonl.
 
     With `resume` the run in `run_dir` goes on from its latest checkpoint; `config` is the one stored there, but for what
     `check_resumable` lets change. Raises `Stopped` when it was asked to stop and has saved.
     """
+    check_logger(logger)
     with ExitStack() as held:
         parallel.on_first(lambda: take_folder(run_dir, resume, held))
         if not is_part(config.algo):  # who knows what making one more of a user's own would do
@@ -74,7 +82,7 @@ def train(
         else:
             run.start(init)
             parallel.on_first(lambda: write_whole(run_dir / "config.json", json.dumps(to_dict(config), indent=2) + "\n"))
-        return go_on(run, clock, resume, callback)
+        return go_on(run, clock, resume, callback, logger)
 
 
 def take_folder(run_dir: Path, resume: bool, held: ExitStack) -> None:
@@ -86,7 +94,7 @@ def take_folder(run_dir: Path, resume: bool, held: ExitStack) -> None:
         check_new(run_dir)  # nor has another run begun there in between
 
 
-def go_on(run: Run, clock: Clock, resumed: bool, callback: Callback | None = None) -> dict[str, float]:
+def go_on(run: Run, clock: Clock, resumed: bool, callback: Callback | None = None, logger: Logger = "tensorboard") -> dict[str, float]:
     """The loop of `train`, from where the run is."""
     learner, config, run_dir = run.learner, run.learner.config, run.folder
     scores: dict[str, float] = {}
@@ -94,7 +102,7 @@ def go_on(run: Run, clock: Clock, resumed: bool, callback: Callback | None = Non
     eval_every = config.eval_every or config.env_steps
     clock.restart()
     reported = learner.env_steps - (run.waiting is not None)  # the last step whose metrics are written
-    with reporting(run_dir, config, clock, reported if resumed else None) as report, StopRequest() as stop:
+    with reporting(run_dir, config, clock, reported if resumed else None, logger) as report, StopRequest() as stop:
         while not (stopped := parallel.any_rank(stop.requested)) and (run.waiting or learner.env_steps < config.env_steps):
             latest = run.waiting or run.step()
             run.waiting = None
@@ -218,7 +226,9 @@ def check_resumable(stored: TrainConfig, wanted: TrainConfig) -> None:
 
 
 @contextmanager
-def reporting(run_dir: Path, config: TrainConfig, clock: Clock, start: int | None) -> Iterator[Callable[[int, dict[str, float]], None]]:
+def reporting(
+    run_dir: Path, config: TrainConfig, clock: Clock, start: int | None, logger: Logger
+) -> Iterator[Callable[[int, dict[str, float]], None]]:
     """A function that writes an iteration's metrics, shows the progress and tells alarms; on other ranks than the first it does nothing.
 
     `start` is the environment step that a resumed run goes on from.
@@ -228,7 +238,8 @@ def reporting(run_dir: Path, config: TrainConfig, clock: Clock, start: int | Non
         return
     progress = Progress(config.env_steps, clock, start or 0, title=run_dir.name)
     keep_alarms_until(run_dir, start or 0)
-    with MetricsWriter(run_dir, start) as metrics, progress:
+    record_session(run_dir, start or 0)
+    with MetricsWriter(run_dir, start, logger, to_dict(config)) as metrics, progress:
         health = health_of(run_dir)
 
         def report(now: int, latest: dict[str, float]) -> None:

@@ -18,7 +18,18 @@ from arena.replay_page.recording import Recording, damage_told, read_recording
 from submission.files import write_whole
 
 FOLDER = Path(__file__).resolve().parent
-SCRIPTS = ("decode.js", "words.js", "board.js", "charts.js", "details.js", "page.js")  # in this order
+SCRIPTS = (
+    "decode.js",
+    "words.js",
+    "board.js",
+    "overlays.js",
+    "zoom.js",
+    "charts.js",
+    "details.js",
+    "events.js",
+    "save.js",
+    "page.js",
+)  # in this order
 
 
 @dataclass(frozen=True)
@@ -56,11 +67,17 @@ def page(recording: Recording) -> str:
     parts = {
         "TITLE": html.escape(f"{recording.names[0]} against {recording.names[1]}"),
         "STYLE": _source("page.css"),
-        "SCRIPT": "\n".join(_source(name) for name in SCRIPTS),
+        "SCRIPT": "\n".join([_library("gifenc"), *(_source(name) for name in SCRIPTS)]),
         "DATA": data,
     }
     # in one pass, since a part may hold anything
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _source("page.html"))
+
+
+def _library(name: str) -> str:
+    """A library of `vendor`, a CommonJS module, as a constant of its name, under its licence."""
+    licence = _source(f"vendor/{name}.LICENSE.md").replace("*/", "* /")
+    return f"/* {name}\n{licence}*/\nconst {name} = ((exports) => {{\n{_source(f'vendor/{name}.js')}\nreturn exports;\n}})({{}});"
 
 
 def _source(name: str) -> str:

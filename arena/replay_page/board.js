@@ -1,8 +1,10 @@
-// Draws a state. The ground is one pixel a cell, scaled up; what stands on it are small pictures made once a size and theme.
+// Draws a state, or the part of it that zoom and pan show. The ground is one pixel a cell, scaled up; what stands on it are small pictures
+// made once a size and theme.
 "use strict";
 
 const PALETTE = ["bare", "rubble", "side0", "side1", "lichen0", "lichen1", "lichen0-full", "lichen1-full", "ice", "ice-line", "ore", "ore-line",
-  "grid", "ink", "paper", "danger", "night", "spawn", "good", "bad"];
+  "grid", "ink", "paper", "danger", "night", "spawn", "good", "low", "middle", "high", "veil"];
+const ZOOMS = [1, 1.5, 2, 3, 4, 6, 8];
 
 class Board {
   constructor(canvas, match) {
@@ -14,19 +16,52 @@ class Board {
     this.groundContext = this.ground.getContext("2d");
     this.pixels = this.groundContext.createImageData(size, size);
     this.still = make("canvas");
+    this.fixed = make("canvas");
     this.stillFrame = -1;
+    this.zoom = 1;
+    this.left = this.top = 0; // device pixels of the whole board that lie left of and above the canvas
     this.readTheme();
   }
 
   // Fit the board into a square of so many CSS pixels, with whole device pixels a cell.
   resize(available) {
     const ratio = window.devicePixelRatio || 1, size = this.match.size;
-    const cell = Math.max(2, Math.floor((available * ratio) / size));
-    this.canvas.style.width = this.canvas.style.height = `${(cell * size) / ratio}px`;
-    if (cell === this.cell) return;
-    this.cell = cell;
-    this.canvas.width = this.canvas.height = this.still.width = this.still.height = cell * size;
+    const base = Math.max(2, Math.floor((available * ratio) / size));
+    this.canvas.style.width = this.canvas.style.height = `${(base * size) / ratio}px`;
+    if (base !== this.base) this.resizeCells(base);
+  }
+
+  resizeCells(base) {
+    const grown = base / (this.base || base), wide = base * this.match.size;
+    this.base = base;
+    for (const canvas of [this.canvas, this.still, this.fixed]) canvas.width = canvas.height = wide;
+    this.cell = Math.round(base * this.zoom);
+    this.moveTo(this.left * grown, this.top * grown);
     this.makePictures();
+  }
+
+  // Zoom so that what lies at a place of the canvas, in device pixels, stays there.
+  zoomAt(zoom, x, y) {
+    const grown = Math.round(this.base * zoom) / this.cell;
+    this.zoom = zoom;
+    this.cell = Math.round(this.base * zoom);
+    this.moveTo((this.left + x) * grown - x, (this.top + y) * grown - y);
+    this.makePictures();
+  }
+
+  moveTo(left, top) {
+    const most = this.match.size * this.cell - this.canvas.width;
+    this.left = Math.round(Math.max(0, Math.min(most, left)));
+    this.top = Math.round(Math.max(0, Math.min(most, top)));
+    this.stillFrame = this.fixedCell = -1;
+  }
+
+  // Move as little as it takes to have a cell in sight, with two cells around it.
+  show(cell) {
+    const { size } = this.match, s = this.cell, wide = this.canvas.width;
+    const near = (at, from) => Math.max((at + 3) * s - wide, Math.min((at - 2) * s, from));
+    const left = near(cell % size, this.left), top = near(Math.floor(cell / size), this.top);
+    if (left !== this.left || top !== this.top) this.moveTo(left, top);
   }
 
   readTheme() {
@@ -46,22 +81,28 @@ class Board {
   makePictures() {
     const s = this.cell;
     this.pictures = new Map();
-    // a whole board of slanted lines a side, of which runs of cells are copied
+    // a row of slanted lines a side, of which runs of cells are copied
     this.hatch = [0, 1].map((side) => picture(s * this.match.size, (c, wide) => {
       c.fillStyle = c.createPattern(picture(s, (c) => hatch(c, s, side, this.color.paper)), "repeat");
-      c.fillRect(0, 0, wide, wide);
-    }));
+      c.fillRect(0, 0, wide, s);
+    }, s));
     this.spawnMark = picture(s, (c) => {
       c.fillStyle = this.color.spawn;
       c.beginPath();
       c.arc(s / 2, s / 2, Math.max(1, s * 0.14), 0, 7);
       c.fill();
     });
-    const size = this.match.size;
-    this.fixed = make("canvas", { width: s * size, height: s * size });
-    const c = this.fixed.getContext("2d");
-    for (const cell of this.match.header.ice) drawIce(c, cell % size, Math.floor(cell / size), s, this.color);
-    for (const cell of this.match.header.ore) drawOre(c, cell % size, Math.floor(cell / size), s, this.color);
+    this.stillFrame = this.fixedCell = -1;
+  }
+
+  // What never changes: ice, ore and the grid.
+  drawFixed() {
+    const { match, cell: s } = this, { size, header } = match, c = this.fixed.getContext("2d");
+    c.setTransform(1, 0, 0, 1, 0, 0);
+    c.clearRect(0, 0, this.fixed.width, this.fixed.height);
+    c.translate(-this.left, -this.top);
+    for (const cell of header.ice) drawIce(c, cell % size, Math.floor(cell / size), s, this.color);
+    for (const cell of header.ore) drawOre(c, cell % size, Math.floor(cell / size), s, this.color);
     if (s >= 8) {
       c.fillStyle = this.color.grid;
       for (let i = 1; i < size; i++) {
@@ -69,24 +110,26 @@ class Board {
         c.fillRect(0, i * s, s * size, 1);
       }
     }
-    this.stillFrame = -1;
+    this.fixedCell = s;
   }
 
   // `view`: {overlay, marked: {kind, id} | null, cell: hovered cell or -1, part: 0..1 of the way from the last frame}.
   draw(view) {
-    const { match, context: c, cell: s } = this;
+    const { match, context: c, cell: s } = this, { state } = match;
     if (this.stillFrame !== match.frame) this.drawStill();
+    c.setTransform(1, 0, 0, 1, 0, 0);
     c.drawImage(this.still, 0, 0);
-    const state = match.state;
+    c.translate(-this.left, -this.top);
     const marked = view.marked ? find(state, view.marked) : null;
     if (marked && marked.number !== undefined) this.outlineStrain(c, state, marked.number);
-    if (view.overlay === "plans") for (const robot of state.robots.values()) this.drawPlan(c, robot, 6);
-    for (const robot of state.robots.values()) this.drawRobot(c, robot, view.part);
+    if (view.overlay === "plans") drawPlans(c, this, state.robots.values(), PLAN_STEPS);
+    const thinking = (view.overlay === "value" || view.overlay === "chance") && state.thoughts.size > 0;
+    if (thinking) drawThoughts(c, this, view);
+    else for (const robot of state.robots.values()) this.drawRobot(c, robot, view.part);
     for (const robot of state.died) this.drawCross(c, robot.cell, 1);
     for (const factory of state.lost) this.drawCross(c, factory.cell, 3);
-    if ((view.overlay === "value" || view.overlay === "chance") && state.thoughts.size) this.drawThoughts(c, state, view);
-    if (marked) this.mark(c, marked, this.color.ink, 2, view.part);
-    if (marked && marked.queue) this.drawPlan(c, marked, 20);
+    if (marked) this.mark(c, marked, this.color.ink, 2);
+    if (marked && marked.queue) drawPlans(c, this, [marked], PINNED_STEPS);
     if (view.cell >= 0) {
       const x = (view.cell % match.size) * s, y = Math.floor(view.cell / match.size) * s;
       outline(c, x, y, s, s, this.color.ink, Math.max(1, s * 0.08));
@@ -108,10 +151,12 @@ class Board {
       data[p] = r; data[p + 1] = g; data[p + 2] = b; data[p + 3] = 255;
     }
     this.groundContext.putImageData(this.pixels, 0, 0);
+    if (this.fixedCell !== s) this.drawFixed();
+    c.setTransform(1, 0, 0, 1, -this.left, -this.top);
     c.imageSmoothingEnabled = false;
     c.drawImage(this.ground, 0, 0, s * size, s * size);
     if (s >= 6) this.drawHatch(c, state, owners);
-    c.drawImage(this.fixed, 0, 0);
+    c.drawImage(this.fixed, this.left, this.top);
     if (state.step < 0) for (let cell = 0; cell < state.spawn.length; cell++) {
       if (state.spawn[cell]) c.drawImage(this.spawnMark, (cell % size) * s, Math.floor(cell / size) * s);
     }
@@ -131,7 +176,7 @@ class Board {
       for (let x = 0, end; x < size; x = end) {
         const side = sideOf(x + y * size);
         for (end = x + 1; end < size && sideOf(end + y * size) === side; ) end++;
-        if (side >= 0) c.drawImage(this.hatch[side], x * s, y * s, (end - x) * s, s, x * s, y * s, (end - x) * s, s);
+        if (side >= 0) c.drawImage(this.hatch[side], 0, 0, (end - x) * s, s, x * s, y * s, (end - x) * s, s);
       }
     }
   }
@@ -211,27 +256,6 @@ class Board {
     return made;
   }
 
-  // The way that a queue leads, with a dot where something else than moving is done.
-  drawPlan(c, robot, entries) {
-    const { size } = this.match, s = this.cell;
-    let x = robot.cell % size, y = Math.floor(robot.cell / size);
-    c.strokeStyle = c.fillStyle = this.color.ink;
-    c.lineWidth = Math.max(1, s * 0.12);
-    c.beginPath();
-    c.moveTo((x + 0.5) * s, (y + 0.5) * s);
-    const dots = [];
-    for (const [type, direction, , , , n] of robot.queue.slice(0, entries)) {
-      if (type === 0 && direction > 0) {
-        const steps = Math.min(n, size);
-        x = Math.max(0, Math.min(size - 1, x + DX[direction] * steps));
-        y = Math.max(0, Math.min(size - 1, y + DY[direction] * steps));
-        c.lineTo((x + 0.5) * s, (y + 0.5) * s);
-      } else if (type !== 0) dots.push([x, y]);
-    }
-    c.stroke();
-    for (const [x, y] of dots) c.fillRect((x + 0.5) * s - s * 0.15, (y + 0.5) * s - s * 0.15, s * 0.3, s * 0.3);
-  }
-
   drawCross(c, cell, width) {
     const { size } = this.match, s = this.cell, reach = (width * s) / 2;
     const x = ((cell % size) + 0.5) * s, y = (Math.floor(cell / size) + 0.5) * s;
@@ -244,32 +268,6 @@ class Board {
       c.moveTo(x - reach, y + reach);
       c.lineTo(x + reach, y - reach);
       c.stroke();
-    }
-  }
-
-  // A label a robot and factory: its value, or the chance of what was chosen.
-  drawThoughts(c, state, view) {
-    const { size, header } = this.match, s = this.cell, far = header.values ? Math.max(1e-9, Math.abs(header.values[0]), Math.abs(header.values[1])) : 1;
-    c.textAlign = "center";
-    c.textBaseline = "middle";
-    const high = Math.max(9, Math.round(s * 0.62));
-    c.font = `700 ${high}px system-ui, sans-serif`;
-    for (const thought of state.thoughts.values()) {
-      const entity = find(state, named(thought[0]));
-      if (!entity) continue;
-      const value = thought[1] ?? 0, chance = chosenChance(thought);
-      const strength = view.overlay === "value" ? value / far : 2 * chance - 1;
-      const text = view.overlay === "value" ? signed(thought[1]) : `${Math.round(100 * chance)}%`;
-      // above a robot, but at a factory's foot: robots stand around it
-      const x = ((entity.cell % size) + 0.5) * s, y = Math.floor(entity.cell / size) * s + (entity.number !== undefined ? s * 1.9 : -s * 0.2);
-      const wide = c.measureText(text).width + 6, top = Math.max(0, y - high * 0.6);
-      c.fillStyle = this.color.paper;
-      c.fillRect(x - wide / 2 - 1, top - 1, wide + 2, high + 4);
-      const rgb = mixRgb(mixRgb(this.rgb.paper, this.rgb.ink, 0.08), strength >= 0 ? this.rgb.good : this.rgb.bad, Math.min(1, Math.abs(strength)) * 0.75);
-      c.fillStyle = `rgb(${rgb.map(Math.round).join(",")})`;
-      c.fillRect(x - wide / 2, top, wide, high + 2);
-      c.fillStyle = this.color.ink;
-      c.fillText(text, x, top + high / 2 + 1.5);
     }
   }
 
@@ -293,19 +291,26 @@ class Board {
     outline(c, x, y, w, w, color, width);
   }
 
+  // A place of the window in device pixels of the canvas.
+  placeOf(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * this.canvas.width, ((event.clientY - box.top) / box.height) * this.canvas.height];
+  }
+
   // The cell under a mouse event, or -1.
   cellAt(event) {
-    const box = this.canvas.getBoundingClientRect(), size = this.match.size;
-    const x = Math.floor(((event.clientX - box.left) / box.width) * size), y = Math.floor(((event.clientY - box.top) / box.height) * size);
-    return x >= 0 && y >= 0 && x < size && y < size ? x + y * size : -1;
+    const { size } = this.match, [left, top] = this.placeOf(event);
+    const inside = left >= 0 && top >= 0 && left < this.canvas.width && top < this.canvas.height;
+    const x = Math.floor((left + this.left) / this.cell), y = Math.floor((top + this.top) / this.cell);
+    return inside && x < size && y < size ? x + y * size : -1;
   }
 }
 
 const named = (name) => ({ kind: name[0] === "u" ? "robot" : "factory", id: Number(name.slice(1)) });
 const find = (state, { kind, id }) => (kind === "robot" ? state.robots.get(id) : state.factories.get(id)) || null;
 
-function picture(size, draw) {
-  const canvas = make("canvas", { width: size, height: size });
+function picture(size, draw, high = size) {
+  const canvas = make("canvas", { width: size, height: high });
   draw(canvas.getContext("2d"), size);
   return canvas;
 }
@@ -383,3 +388,4 @@ function hexToRgb(hex) {
 }
 
 const mixRgb = (a, b, part) => a.map((value, i) => value + (b[i] - value) * part);
+const cssRgb = (rgb) => `rgb(${rgb.map(Math.round).join(",")})`;

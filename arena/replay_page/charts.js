@@ -1,6 +1,7 @@
 // The four curves and the time line's strip. What does not change with the frame is drawn once a size and theme.
 "use strict";
 
+const AXIS = 13; // CSS pixels below a curve for the turns
 const CURVE_NAMES = { lichen: "Lichen", power: "Power", water: "Water", robots: "Robots" };
 
 class Chart {
@@ -35,13 +36,13 @@ class Chart {
 
   drawStill() {
     const c = this.still.getContext("2d"), w = this.still.width, h = this.still.height, r = this.ratio, color = pageColors();
-    const most = Math.max(1, ...this.curve[0], ...this.curve[1]), pad = 3 * r;
+    const most = Math.max(1, ...this.curve[0], ...this.curve[1]), pad = 3 * r, foot = h - AXIS * r - pad; // where 0 is
     c.clearRect(0, 0, w, h);
     c.strokeStyle = color.line;
     c.lineWidth = 1;
     c.beginPath();
     for (const part of [0, 0.5, 1]) {
-      const y = Math.round(h - pad - part * (h - 2 * pad)) + 0.5;
+      const y = Math.round(foot - part * (foot - pad)) + 0.5;
       c.moveTo(0, y);
       c.lineTo(w, y);
     }
@@ -53,7 +54,7 @@ class Chart {
       c.lineJoin = "round";
       c.setLineDash(side ? [5 * r, 3 * r] : []);
       c.beginPath();
-      this.curve[side].forEach((value, t) => c.lineTo((t / last) * w, h - pad - (value / most) * (h - 2 * pad)));
+      this.curve[side].forEach((value, t) => c.lineTo((t / last) * w, foot - (value / most) * (foot - pad)));
       c.stroke();
     }
     c.setLineDash([]);
@@ -64,8 +65,23 @@ class Chart {
     c.strokeText(short(most), 2 * r, pad + 2 * r);
     c.fillStyle = color.dim;
     c.fillText(short(most), 2 * r, pad + 2 * r);
-    this.most = most;
+    this.drawTurns(c, w, h, color);
+    this.height = (value) => foot - (value / most) * (foot - pad);
     this.color = color;
+  }
+
+  drawTurns(c, w, h, color) {
+    const { match, ratio: r } = this, first = turnOf(match, 0), last = turnOf(match, match.frames - 1), every = roundStep((last - first) / 4);
+    c.font = `${9.5 * r}px system-ui, sans-serif`;
+    c.textBaseline = "bottom";
+    c.fillStyle = c.strokeStyle = color.dim;
+    for (let turn = Math.ceil(first / every) * every; turn <= last; turn += every) {
+      const x = ((turn - first) / Math.max(1, last - first)) * w, words = turn === 0 ? "turn 0" : String(turn);
+      c.textAlign = x < 20 * r ? "left" : x > w - 12 * r ? "right" : "center";
+      c.fillRect(Math.min(w - r, Math.round(x)), h - AXIS * r - 2 * r, r, 3 * r);
+      c.fillText(words, x, h);
+    }
+    c.textAlign = "left";
   }
 
   draw() {
@@ -74,9 +90,9 @@ class Chart {
     c.clearRect(0, 0, w, h);
     c.drawImage(this.still, 0, 0);
     c.fillStyle = this.color.ink;
-    c.fillRect(x, 0, r, h);
+    c.fillRect(x, 0, r, h - AXIS * r);
     [0, 1].forEach((side) => {
-      const text = short(this.curve[side][t]), y = h - 3 * r - (this.curve[side][t] / this.most) * (h - 6 * r);
+      const text = short(this.curve[side][t]), y = this.height(this.curve[side][t]);
       if (this.values[side].textContent !== text) this.values[side].textContent = text;
       c.fillStyle = this.color[`side${side}`];
       if (side) c.fillRect(x - 3 * r, y - 3 * r, 6 * r, 6 * r);
@@ -101,6 +117,12 @@ function pageColors() {
     .map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
+// The least of 1, 2, 5, 10, 20, ... that is not below `least`.
+function roundStep(least) {
+  const ten = 10 ** Math.floor(Math.log10(Math.max(1, least)));
+  return [1, 2, 5, 10].map((n) => n * ten).find((n) => n >= least);
+}
+
 // Opening, days and nights, and where factories were placed (below) or lost (above).
 function drawStrip(canvas, match) {
   const ratio = window.devicePixelRatio || 1, color = pageColors(), { header } = match;
@@ -116,6 +138,6 @@ function drawStrip(canvas, match) {
   c.fillRect(0, h * 0.3, at(Math.max(0, Math.min(last, opening))), h * 0.4);
   for (const [t, what, side] of header.events) {
     c.fillStyle = color[`side${side}`];
-    if (what === "lost") c.fillRect(at(t) - ratio, 0, 2 * ratio, h);
+    if (what === "fell") c.fillRect(at(t) - ratio, 0, 2 * ratio, h);
   }
 }

@@ -37,8 +37,6 @@ class Score {
       table.tBodies[0].append(make("tr", {}, cells[0], label, cells[1]));
       return { name, cells, bars };
     });
-    this.opening = make("tr", {}, make("td", { colspan: "3", class: "opening" }));
-    table.tBodies[0].append(this.opening);
   }
 
   draw() {
@@ -46,14 +44,18 @@ class Score {
     for (const { name, cells, bars } of this.rows) {
       const pair = sums[name.toLowerCase()], most = Math.max(1, pair[0] + pair[1]);
       for (const side of [0, 1]) {
-        const text = name === "Robots" ? `${sums.heavy[side]} heavy, ${sums.light[side]} light` : whole.format(pair[side]);
+        const text = name === "Robots" ? `${sums.robots[side]} (${sums.heavy[side]} heavy)` : whole.format(pair[side]);
         if (cells[side].textContent !== text) cells[side].textContent = text;
         bars[side].style.transform = `scaleX(${pair[side] / most})`;
       }
     }
-    const words = this.openingWords(state);
-    if (this.opening.firstChild.textContent !== words) this.opening.firstChild.textContent = words;
-    this.opening.hidden = !words;
+    const words = this.openingWords(state) || this.leadWords(sums.lichen);
+    if (byId("said").textContent !== words) byId("said").textContent = words;
+  }
+
+  leadWords([left, right]) {
+    if (left === right) return left ? "Both sides have the same lichen" : "No lichen yet";
+    return `${sideName(this.match, left > right ? 0 : 1)} is ahead by ${whole.format(Math.abs(left - right))} lichen`;
   }
 
   openingWords(state) {

@@ -29,6 +29,7 @@ import numpy as np
 from arena.replay_page.recording import PLAYERS, Recording
 
 KEY_EVERY = 32
+SCALE = (2, 50, 98)  # percentiles: a few extreme values shall not take the colours from all others
 BOARDS = {"r": "rubble", "l": "lichen", "s": "lichen_strains", "w": "valid_spawns_mask"}
 CARGO = ("ice", "ore", "water", "metal")
 CURVES = ("lichen", "power", "water", "robots")
@@ -72,6 +73,7 @@ def packed_lines(recording: Recording) -> list[str]:
     whole: list[dict[str, Any]] = []
     curves: list[list[list[int]]] = [[[], []] for _ in CURVES]
     events: list[list[Any]] = []
+    seen: set[int] = set()
     before = nothing
     for t, obs in enumerate(recording.observations):
         try:
@@ -83,6 +85,8 @@ def packed_lines(recording: Recording) -> list[str]:
         if t > 0:
             changes.append({**_change(before, state), **extras})
             events.extend(_events(t, before, state))
+        grown = list(_first_lichen(t, state, seen))
+        events.extend(grown if t > 0 else [])
         if t % KEY_EVERY == 0:
             whole.append({**_change(nothing, state), **extras})
         for curve, values in zip(curves, _totals(state)):
@@ -120,7 +124,7 @@ def _header(recording: Recording, size: int, curves: list[list[list[int]]], even
         "events": events,
         "winner": recording.winner,
         "reason": recording.reason,
-        "values": [min(values), max(values)] if values else None,
+        "values": np.percentile(values, SCALE).tolist() if values else None,  # of the colour scale
     }
 
 
@@ -262,11 +266,33 @@ def _thought(row: Any, state: State) -> list[Any]:
 
 
 def _events(t: int, before: State, state: State) -> Iterator[list[Any]]:
-    """[t, what, side, number] of factories placed and lost, for the marks on the time line."""
+    """What happened between two states, as the page's list and time line show it.
+
+    [t, "placed" | "fell" | "lichen", side, factory]: a factory placed, one that died, the first lichen of a side;
+    [t, "built" | "lost", side, [heavy robots], [light robots]].
+    """
     for number in sorted(state.factories.keys() - before.factories.keys()):
         yield [t, "placed", state.factories[number].side, number]
     for number in sorted(before.factories.keys() - state.factories.keys()):
-        yield [t, "lost", before.factories[number].side, number]
+        yield [t, "fell", before.factories[number].side, number]
+    for what, here, there in (("built", state, before), ("lost", before, state)):
+        numbers = sorted(here.robots.keys() - there.robots.keys())
+        for side in range(2):
+            heavy, light = ([n for n in numbers if here.robots[n].side == side and here.robots[n].heavy == kind] for kind in (1, 0))
+            if heavy or light:
+                yield [t, what, side, heavy, light]
+
+
+def _first_lichen(t: int, state: State, seen: set[int]) -> Iterator[list[Any]]:
+    """The event of a side that has lichen and was not `seen` with any; it is from then on."""
+    if len(seen) == 2 or not state.boards["l"].any():
+        return
+    grown = set(state.boards["s"][state.boards["l"] > 0].tolist())
+    for side in {0, 1} - seen:
+        own = [strain for strain in state.strains[side] if strain + 1 in grown]
+        if own:
+            seen.add(side)
+            yield [t, "lichen", side, own[0]]
 
 
 # ------------------------------------------------------------------------------------------------------------ a change

@@ -8,7 +8,7 @@ const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 class Page {
   constructor(match) {
     this.match = match;
-    this.target = 0;
+    this.target = Math.max(0, Math.min(match.frames - 1, match.header.start + 1));
     this.playing = false;
     this.speed = 8;
     this.view = { overlay: "none", marked: null, cell: -1, part: 1 };
@@ -16,12 +16,18 @@ class Page {
     this.board = new Board(byId("board"), match);
     this.score = new Score(byId("score"), match);
     this.charts = Object.keys(CURVE_NAMES).map((name) => new Chart(byId("curves"), name, match, (frame) => this.seek(frame)));
+    this.events = new EventList(byId("events"), byId("event-kinds"), match, (frame) => this.seek(frame));
+    this.factories = new FactoryTable(byId("factories"), match, (entity) => this.pin(entity));
+    this.saving = new SaveDialog(this);
+    this.zoom = new Zoom(this.board, () => { byId("zoom-fit").hidden = this.board.zoom === 1; this.request(); });
     this.scrub = byId("scrub");
     this.scrub.max = match.frames - 1;
     this.words();
     this.controls();
     this.keys();
     this.pointer();
+    this.readAddress();
+    window.addEventListener("hashchange", () => this.readAddress());
     new ResizeObserver(() => this.resize()).observe(byId("stage"));
     window.addEventListener("resize", () => this.resize());
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => this.setTheme(event.matches ? "dark" : "light"));
@@ -60,6 +66,7 @@ class Page {
     if (this.playing) this.advance(now);
     match.seek(this.target);
     const changed = this.shown !== match.frame || this.dirty;
+    if (this.shown !== match.frame) this.followMarked();
     this.shown = match.frame;
     const glide = Math.min(GLIDE, 800 / this.speed);
     view.part = this.glideFrom ? Math.min(1, (now - this.glideFrom) / glide) : 1;
@@ -70,6 +77,12 @@ class Page {
     this.times.push(performance.now() - began);
     if (this.times.length > 4000) this.times.splice(0, 2000);
     if (this.playing || this.glideFrom) this.request();
+  }
+
+  // What is pinned stays in sight of a zoomed board.
+  followMarked() {
+    const entity = this.board.zoom > 1 && this.view.marked ? find(this.match.state, this.view.marked) : null;
+    if (entity) this.board.show(entity.cell);
   }
 
   advance(now) {
@@ -92,15 +105,52 @@ class Page {
     this.score.draw();
     for (const chart of this.charts) chart.draw();
     byId("banner").hidden = !last;
+    byId("said").hidden = last;
+    this.events.draw();
     if (!this.playing || now - (this.detailsAt || 0) > 100 || last) {
       this.detailsAt = now;
       this.drawDetails();
+      this.factories.draw();
     }
     if (!this.playing) {
+      this.keepAddress();
       for (const chart of this.charts) chart.describe();
       const sums = totals(match);
       byId("board").setAttribute("aria-label", `The board. ${phase}, ${time}. Lichen ${sums.lichen[0]} to ${sums.lichen[1]}, robots ${sums.robots[0]} to ${sums.robots[1]}.`);
     }
+  }
+
+  // ------------------------------------------------------------------------------------------------ the address
+
+  address() {
+    const { marked } = this.view;
+    return `#turn=${turnOf(this.match, this.target)}${marked ? `&${marked.kind}=${marked.id}` : ""}`;
+  }
+
+  // Not at once: browsers refuse an address that changes many times a second.
+  keepAddress() {
+    clearTimeout(this.addressTimer);
+    this.addressTimer = setTimeout(() => { if (location.hash !== this.address()) history.replaceState(null, "", this.address()); }, 250);
+  }
+
+  // #turn=120, or #turn=120&robot=7; what is no turn of the match is the nearest one.
+  readAddress() {
+    const said = new URLSearchParams(location.hash.slice(1)), turn = parseInt(said.get("turn"), 10);
+    const kind = ["robot", "factory"].find((kind) => /^\d+$/.test(said.get(kind) || ""));
+    if (!Number.isNaN(turn)) this.seek(turn + this.match.header.start);
+    if (kind) this.view.marked = { kind, id: Number(said.get(kind)) };
+    this.dirty = true;
+  }
+
+  copyAddress() {
+    const address = location.href.replace(/#.*$/, "") + this.address(), button = byId("link");
+    history.replaceState(null, "", this.address());
+    const told = (words) => {
+      button.textContent = words;
+      setTimeout(() => { button.textContent = "Link"; }, 1500);
+    };
+    const copied = navigator.clipboard ? navigator.clipboard.writeText(address) : Promise.reject(new Error("no clipboard"));
+    return copied.then(() => told("Copied"), () => { window.prompt("The address of this turn:", address); });
   }
 
   drawDetails() {
@@ -163,11 +213,12 @@ class Page {
 
   setOverlay(name) {
     this.view.overlay = byId("overlay").value = name;
+    fillScale(byId("scale"), this.board, name);
     this.request();
   }
 
   toEvent(direction) {
-    const frames = this.match.header.events.map((event) => event[0]);
+    const frames = this.match.header.events.filter((event) => GROUPS.factories.includes(event[1])).map((event) => event[0]);
     const next = direction > 0 ? frames.find((t) => t > this.target) : frames.reverse().find((t) => t < this.target);
     if (next !== undefined) this.seek(next);
   }
@@ -206,6 +257,11 @@ class Page {
     on("last", () => this.seek(end));
     on("theme", () => this.toggleTheme());
     on("help-button", () => this.help());
+    on("link", () => this.copyAddress());
+    on("save-button", () => this.saving.open());
+    on("zoom-in", () => this.zoom.step(1));
+    on("zoom-out", () => this.zoom.step(-1));
+    on("zoom-fit", () => this.zoom.to(1));
     this.scrub.addEventListener("input", () => this.seek(Number(this.scrub.value)));
     byId("speed").addEventListener("change", (event) => { this.setSpeed(Number(event.target.value)); event.target.blur(); });
     byId("overlay").addEventListener("change", (event) => { this.setOverlay(event.target.value); event.target.blur(); });
@@ -226,6 +282,11 @@ class Page {
       "[": () => this.toEvent(-1),
       "]": () => this.toEvent(1),
       t: () => this.toggleTheme(),
+      z: () => this.zoom.step(1),
+      x: () => this.zoom.step(-1),
+      0: () => this.zoom.to(1),
+      l: () => this.copyAddress(),
+      s: () => this.saving.open(),
       o: () => this.setOverlay(overlays[(overlays.indexOf(this.view.overlay) + 1) % overlays.length]),
       Escape: () => this.pin(null),
     };
@@ -233,7 +294,7 @@ class Page {
       if (event.ctrlKey || event.altKey || event.metaKey) return;
       const open = byId("help").open, at = event.target;
       const act = acts[event.key] || acts[event.key.toLowerCase()];
-      if (!act || (open && event.key !== "?")) return;
+      if (!act || (open && event.key !== "?") || byId("save").open) return;
       // a control that has the focus keeps the keys that work it
       if (at.tagName === "SELECT" || (at.tagName === "BUTTON" && event.key === " ")) return;
       event.preventDefault();
@@ -254,6 +315,7 @@ class Page {
     canvas.addEventListener("pointermove", (event) => hover(this.board.cellAt(event)));
     canvas.addEventListener("pointerleave", () => hover(-1));
     canvas.addEventListener("click", (event) => {
+      if (this.zoom.dragged) return;
       const cell = this.board.cellAt(event), { marked } = this.view;
       const found = cell >= 0 ? entityOn(this.match.state, this.match.size, cell) : null;
       const same = found && marked && found.kind === marked.kind && found.id === marked.id;
@@ -264,7 +326,9 @@ class Page {
 
   pin(entity) {
     this.view.marked = entity;
+    this.followMarked();
     this.drawDetails();
+    this.keepAddress();
     this.request();
   }
 }

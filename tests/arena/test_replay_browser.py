@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,61 +17,16 @@ from arena.replay_page import page as page_text
 from arena.replay_page import write_page
 from arena.replay_page.recording import PLAYERS, read_recording
 from submission.thoughts import VARIABLE, read_thoughts
-from tests.arena.test_replay_page import KAGGLE, play_here, play_ours
-from tests.browser import Page, browser, find_chromium
+from tests.arena.test_replay_page import KAGGLE, play_ours
+from tests.browser import CHROMIUM, NO_CHROMIUM, Page
 from tests.large_game import write_large_game
+from tests.shown_replay import place, settle, show, text
 
-CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: chromium); CHROMIUM names one elsewhere")
-READY = "document.documentElement.dataset.ready"
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 CARGO = ("ice", "ore", "water", "metal")
 STATE = """(() => { const s = replay.match.state; return {step: s.step, teams: s.teams, rubble: [...s.rubble], lichen: [...s.lichen],
     strain: [...s.strain], robots: [...s.robots.values()].map(r => [r.id, r.side, r.heavy, r.cell, r.power, r.cargo, r.queue]),
     factories: [...s.factories.values()].map(f => [f.number, f.side, f.cell, f.stock])} })()"""
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    assert CHROMIUM is not None
-    with browser(CHROMIUM, tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
-
-
-@pytest.fixture(scope="module")
-def replay(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A match of the official engine with lichen, farmers against raiders."""
-    return play_here(tmp_path_factory.mktemp("replay"), ("farmer", "raider"), 70)
-
-
-@pytest.fixture()
-def shown(tab: Page, replay: Path, tmp_path: Path) -> Iterator[Page]:
-    """The page of that match, just opened on a desktop in light; nothing may have gone wrong in it when the test is over."""
-    write_page(replay, tmp_path / "page.html")
-    tab.size(1280, 860)
-    tab.theme("light")
-    show(tab, tmp_path / "page.html")
-    yield tab
-    assert tab.messages == []
-    assert all(url.startswith("file://") for url in tab.requests)
-
-
-def show(tab: Page, path: Path) -> None:
-    """Open a page of `write_page`, with nothing said so far, and wait until it has drawn itself."""
-    tab.messages.clear()
-    tab.requests.clear()
-    tab.go(path)
-    tab.wait(READY)
-    settle(tab)
-
-
-def settle(tab: Page) -> None:
-    """Until what was asked for has been drawn, robots that glide and a window of another size included."""
-    tab.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    tab.wait("!replay.waiting")
-
-
-def text(tab: Page, selector: str) -> str:
-    return tab.run(f"document.querySelector({json.dumps(selector)}).innerText")
 
 
 def boards(replay: dict[str, Any]) -> list[dict[str, Any]]:
@@ -106,8 +60,8 @@ def expected(obs: dict[str, Any], board: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_every_state_is_the_replays_however_it_is_reached(shown: Page, replay: Path) -> None:
-    data = read_replay(replay)
+def test_every_state_is_the_replays_however_it_is_reached(shown: Page, fought: Path) -> None:
+    data = read_replay(fought)
     states, count = boards(data), len(data["observations"])
     assert states[-1]["lichen"].sum() > 0 and count > 70
     order = [*range(count), *np.random.default_rng(0).integers(0, count, 40).tolist(), *range(count - 1, count - 40, -1)]
@@ -121,8 +75,8 @@ def test_every_state_is_the_replays_however_it_is_reached(shown: Page, replay: P
         assert [team[:2] for team in teams] == [[obs["teams"][player][key] for key in ("water", "metal")] for player in obs["teams"]]
 
 
-def test_the_table_shows_the_replays_lichen(shown: Page, replay: Path) -> None:
-    data = read_replay(replay)
+def test_the_table_shows_the_replays_lichen(shown: Page, fought: Path) -> None:
+    data = read_replay(fought)
     states = boards(data)
     for frame in (0, 25, 51, len(states) - 1):
         shown.run(f"replay.seek({frame})")
@@ -136,10 +90,12 @@ def test_the_table_shows_the_replays_lichen(shown: Page, replay: Path) -> None:
 
 
 def test_the_opening_and_the_end_are_told(shown: Page) -> None:
-    assert text(shown, "#phase") == "Bidding" and text(shown, ".opening").startswith("Bids: ")
+    shown.press("Home")
+    settle(shown)
+    assert text(shown, "#phase") == "Bidding" and text(shown, "#said").startswith("Bids: ")
     shown.press("ArrowRight")
     settle(shown)
-    told = text(shown, ".opening")
+    told = text(shown, "#said")
     assert text(shown, "#phase") == "Placement" and "0 of" in text(shown, "#daytime")
     assert "farmer bid" in told and "places first" in told and told.count("to place") == 2
     assert shown.run("document.getElementById('banner').hidden")
@@ -155,6 +111,7 @@ def test_keys(shown: Page) -> None:
         return shown.run("replay.match.frame")
 
     last = shown.run("replay.match.frames") - 1
+    shown.press("Home")
     for key, shift, where in (
         ("ArrowRight", False, 1), ("ArrowRight", True, 11), ("ArrowLeft", False, 10), ("ArrowLeft", True, 0), ("ArrowLeft", False, 0),
         ("End", False, last), ("ArrowRight", False, last), ("Home", False, 0), ("]", False, 2), ("]", False, 3), ("[", False, 2),
@@ -192,13 +149,6 @@ def test_playing_reaches_the_end_and_stops(shown: Page) -> None:
     assert shown.run("replay.match.frame === replay.match.frames - 1") and not shown.run("document.getElementById('banner').hidden")
     assert shown.run("replay.toggle(), replay.playing && replay.target === 0")  # from the start again
     shown.press(" ")
-
-
-def place(tab: Page, cell: int, selector: str = "#board") -> tuple[float, float]:
-    """The middle of a cell in the window."""
-    box = tab.run(f"(b => [b.left, b.top, b.width])(document.querySelector('{selector}').getBoundingClientRect())")
-    size = tab.run("replay.match.size")
-    return box[0] + (cell % size + 0.5) * box[2] / size, box[1] + (cell // size + 0.5) * box[2] / size
 
 
 def test_pointing_and_pinning(shown: Page) -> None:
@@ -298,8 +248,8 @@ def test_thoughts_are_shown(tab: Page, tmp_path: Path, monkeypatch: pytest.Monke
     assert tab.messages == []
 
 
-def test_names_are_text_and_no_page(tab: Page, replay: Path, tmp_path: Path) -> None:
-    recording = read_recording(replay)
+def test_names_are_text_and_no_page(tab: Page, fought: Path, tmp_path: Path) -> None:
+    recording = read_recording(fought)
     recording.names = ("</script><script>document.title = 'taken'</script>", "<b>{{DATA}}")
     recording.reason = "</script><img src=x onerror=alert(1)>"
     (tmp_path / "page.html").write_text(page_text(recording), encoding="utf-8")
@@ -343,7 +293,9 @@ def test_a_large_game_scrubs_smoothly(tab: Page, tmp_path: Path) -> None:
     print(f"\n{report.frames - 1} turns, at least {robots} robots a side: {report.size_bytes / 1e6:.2f} MB")
     assert report.frames == 1001 and robots >= 100
     medians = []
-    for name, where in (("sweep", "n * last / 240"), ("jumps", "n * 379 % last"), ("backwards", "last - n")):
+    ways = (("sweep", "n * last / 240"), ("jumps", "n * 379 % last"), ("backwards", "last - n"), ("plans", "n * last / 240"))
+    for name, where in ways:
+        tab.run(f"replay.setOverlay('{'plans' if name == 'plans' else 'none'}')")
         work, gaps = (sorted(values) for values in tab.run(SCRUB % where))
         medians.append(statistics.median(work))
         print(f"{name:>10}: work a frame median {medians[-1]:.1f} ms, p90 {work[len(work) * 9 // 10]:.1f} ms; "

@@ -19,7 +19,7 @@ import torch
 import arena.replay
 from agent.policy import Policy, PolicyConfig, policy_sizes
 from agent.scripted import make_act
-from agent.scripted.protocol import plain
+from agent.scripted.protocol import View, plain
 from arena.match import PLAYERS, Referee, env_settings, play_match
 from arena.replay import read_json, read_replay, write_replay
 from arena.replay_page import write_page
@@ -151,7 +151,38 @@ def test_curves_are_the_replays_totals(replay: Path) -> None:
         assert shown["curves"]["power"][side][-1] == sum(thing["power"] for thing in (*units, *factories))
         assert shown["curves"]["water"][side][-1] == sum(f["cargo"]["water"] for f in factories) + last["teams"][player]["water"]
     assert shown["frames"] == len(data["observations"]) == len(shown["curves"]["lichen"][0])
-    assert [event[1] for event in shown["events"]] == ["placed"] * (2 * shown["perTeam"])
+    assert sum(event[1] == "placed" for event in shown["events"]) == 2 * shown["perTeam"]
+
+
+def test_events_are_what_changed(fought: Path) -> None:
+    """Robots built and lost by side, factories placed and lost, and the first turn that shows lichen of a side."""
+    data, shown = read_replay(fought), header(fought)
+    told: dict[tuple[str, int, int], list[list[Any]]] = {}
+    for t, what, side, *rest in shown["events"]:
+        told.setdefault((what, t, side), []).append(rest)
+    view = View()
+    seen: set[int] = set()
+    wanted: dict[tuple[str, int, int], list[list[Any]]] = {}
+    observations = data["observations"]
+    for t, (before, after) in enumerate(zip([observations[0], *observations], observations)):
+        view.update({"obs": after, "step": t, "remainingOverageTime": 0, "player": PLAYERS[0], "info": {}})
+        for side, player in enumerate(PLAYERS):
+            old, new = before["units"].get(player, {}), after["units"].get(player, {})
+            for what, here, there in (("built", new, old), ("lost", old, new)):
+                names = [name for name in here if name not in there]
+                if names:
+                    kinds = [sorted(int(name[5:]) for name in names if here[name]["unit_type"] == kind) for kind in ("HEAVY", "LIGHT")]
+                    wanted[what, t, side] = [kinds]
+            old, new = before["factories"].get(player, {}), after["factories"].get(player, {})
+            for what, names in (("placed", new.keys() - old.keys()), ("fell", old.keys() - new.keys())):
+                if names:
+                    wanted[what, t, side] = [[int(name[8:])] for name in sorted(names)]
+            strains = (after["teams"].get(player) or {"factory_strains": []})["factory_strains"]
+            grown = [strain for strain in strains if view.boards["lichen"][view.boards["lichen_strains"] == strain].any()]
+            if grown and side not in seen:
+                seen.add(side)
+                wanted["lichen", t, side] = [[grown[0]]]
+    assert told == wanted and {"built", "placed", "lichen"} <= {what for what, *_ in wanted}
 
 
 def test_a_real_kaggle_episode() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-import xml.etree.ElementTree as ElementTree
 from statistics import NormalDist
 from typing import Any
 
@@ -15,7 +13,6 @@ import torch
 
 from agent.policy import Policy, policy_sizes
 from agent.stored import Agent
-from main import main
 from training.config import LeagueConfig, PPOConfig, TrainConfig
 from training.league.league import League
 from training.league.strength import BETA, measure, performance_rating
@@ -24,7 +21,6 @@ from training.ppo.step_size import adapted
 from training.run import checkpoint
 from training.run.health import WINDOW, Health, health_of, keep_alarms_until, read_alarms, record_alarm
 from training.run.metrics import MetricsWriter
-from training.run.report import training_seconds, write_report
 from training.train import Run, train
 from wrappers.action import ActionConfig
 
@@ -200,39 +196,3 @@ def test_the_best_checkpoint_is_the_one_rated_highest_not_the_richest(tmp_path):
         without.env_steps = step
         plain.save(scores)
     assert checkpoint.load(tmp_path / "plain").step == 3
-
-
-# --------------------------------------------------------------------------------------------------------------- report
-
-
-def test_training_time_leaves_pauses_out_but_not_evaluations():
-    times = [0, 1, 2, 100, 101, 5000, 5001]  # an evaluation before the fourth line, a night before the sixth
-    lines = [{"step": i, "time": float(t), **({"eval/finished": 1.0} if t == 100 else {})} for i, t in enumerate(times)]
-    assert training_seconds(lines).tolist() == [0, 1, 2, 100, 101, 102, 103]
-
-
-def test_a_report_is_one_page_that_needs_nothing_else(tmp_path, capsys):
-    run = tmp_path / "<run>"
-    train(dataclasses.replace(SMALL, league=LeagueConfig(share=0.5, scripted=("miner",), max_steps=64, match_games=2)), run)
-    record_alarm(run, 96, "The values are <odd>.")
-    assert main(["report", str(run), "-o", str(tmp_path / "page.html")]) == 0
-    page = (tmp_path / "page.html").read_text()
-    assert "&lt;run&gt;" in page and "<run>" not in page and "values are &lt;odd&gt;" in page
-    outside = re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", page)
-    assert outside and all(target.startswith("#") for target in outside)
-    assert "<script" not in page and "@import" not in page
-    plots = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    ids = [set(re.findall(r'id="([^"]+)"', ElementTree.tostring(ElementTree.fromstring(plot), encoding="unicode"))) for plot in plots]
-    assert len(plots) >= 12 and sum(map(len, ids)) == len(set().union(*ids))
-    for shown in ("entropy", "explained variance", "gradient norm", "learning rate", "ppo.gamma", "128 of 128", "step-000000128"):
-        assert shown in page
-    assert "ratings of the pool" in page and "<td>step-64</td>" in page
-    again = tmp_path / "again.html"
-    write_report(run, again)
-    assert again.read_text() == page
-    assert "plots" in capsys.readouterr().out
-
-
-def test_a_folder_that_is_no_run_has_no_report(tmp_path, capsys):
-    assert main(["report", str(tmp_path), "-o", str(tmp_path / "page.html")]) == 2
-    assert "has no checkpoint" in capsys.readouterr().err

@@ -18,9 +18,9 @@ from submission.package import package
 from tests.rows import legal_actions
 from training.config import LeagueConfig, PPOConfig, QConfig, TrainConfig, config_of
 from training.ppo.learner import PPOLearner
+from training.report import write_report
 from training.run import checkpoint
 from training.run.metrics import read_metrics
-from training.run.report import write_report
 from training.train import LEARNERS, run_to_resume, train
 from training.trajectories.grouping import Grouping, Parts
 from training.trajectories.rollout import Rollout
@@ -190,7 +190,7 @@ def test_a_checkpoint_is_an_agent_like_any_other_and_plays_its_best_actions(tmp_
     assert Policy.from_config(stored.config["policy"]).config.greedy
     report = package(tmp_path / "run", tmp_path / "x.tar.gz")
     assert report.parameters == int(agent.policy.stats()["policy_parameters"])
-    assert write_report(tmp_path / "run", tmp_path / "page.html") > 0
+    assert write_report([tmp_path / "run"], tmp_path / "page.html") > 0
     assert all(shown in (tmp_path / "page.html").read_text() for shown in ("TD loss", "mean Q-value", "random actions"))
     assert LEARNERS["mppo"] is PPOLearner and LEARNERS["iql"] is ValueLearner
 

@@ -34,8 +34,10 @@ from training.imitation.lessons import Lesson, LessonConfig, Lessons, Make, acco
 from training.imitation.replays import Recording, lessons_of
 from training.presets import PRESETS
 from training.run import checkpoint
+from training.run.loggers import Logger, check_logger
 from training.run.metrics import MetricsWriter, check_new
 from training.run.progress import Clock, Progress
+from training.run.sessions import record_session
 from wrappers.action import KIND_NAMES, KINDS
 
 LESSON_SEEDS = 500_000  # map seeds of lessons begin here: apart from those of training and of evaluation
@@ -343,11 +345,13 @@ def imitate(
     opponent: Make | str | None = None,
     extra: Sequence[Path] = (),
     resume: bool = False,
+    logger: Logger = "tensorboard",
 ) -> dict[str, float]:
     """Run the imitation of `teacher` ; returns the last metrics. `extra` are lessons that are there (of replays).
 
     Raises `ValueError` for a folder that holds a run, and `CheckpointError` for one to resume that holds none.
     """
+    check_logger(logger)
     imitator = Imitator(config)
     if resume:
         stored = checkpoint.load_to_resume(run_dir, config_of)
@@ -363,7 +367,8 @@ def imitate(
     progress = Progress(total, clock, imitator.passes, title=run_dir.name, shown=SHOWN)
     paths = list(extra)
     latest: dict[str, float] = {}
-    with MetricsWriter(run_dir, imitator.passes if resume else None) as writer:
+    with MetricsWriter(run_dir, imitator.passes if resume else None, logger, to_dict(config)) as writer:
+        record_session(run_dir, imitator.passes)
         if not resume:
             save(imitator, run_dir)  # so that a run that is killed early can be resumed all the same
         for number in range(config.rounds + 1):
@@ -439,6 +444,8 @@ class ImitateCommand:
     config: Annotated[ImitateConfig, tyro.conf.arg(name="")]
     run_dir: Path | None = None
     """Folder of the run (default: runs/imitate-TEACHER-SEED)."""
+    logger: Logger = "tensorboard"
+    """Where curves and settings go besides metrics.jsonl: tensorboard, wandb (offline unless WANDB_MODE=online is set), or none."""
     resume: bool = False
     """Go on from the last whole pass of the run folder, by the config stored there."""
 

@@ -1,4 +1,4 @@
-"""Metrics of a run: TensorBoard events and a JSONL file, always both, both local.
+"""Metrics of a run: a JSONL file always, and what a logger shows (`training.run.loggers`).
 
 `metrics.jsonl` has one object a line: `step`, `time` (seconds since 1970) and the metrics of that moment, under the
 field's usual names (`charts/...`, `losses/...`, `eval/...`). It is flushed with every line. A number that is not finite
@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Any, SupportsFloat
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 
 from submission.files import write_whole
+from training.run.loggers import open_logger
 from wrappers.vec_env import GameResult
 
 FILE = "metrics.jsonl"
@@ -39,18 +39,25 @@ def check_new(run_dir: Path | str, own: Collection[str] = ()) -> None:
 
 def files_of_run(run_dir: Path) -> list[Path]:
     """What of a folder a training run writes."""
-    patterns = (FILE, "config.json", "latest", "best", "step-*", "alarms.jsonl", "events.out.tfevents.*", ".lock", ".tmp-*")
+    own = (FILE, "config.json", "latest", "best", "step-*", "alarms.jsonl", "sessions.jsonl")
+    patterns = (*own, "events.out.tfevents.*", "wandb", ".lock", ".tmp-*")
     return sorted(path for pattern in patterns for path in run_dir.glob(pattern))
 
 
 class MetricsWriter:
-    """Writes numbers to `run_dir/metrics.jsonl` and to TensorBoard events in `run_dir`.
+    """Writes numbers to `run_dir/metrics.jsonl` and to a logger, which is told the run's settings as well.
 
     With `resume_step` a run goes on: what was written for later steps (by the part of the run that the checkpoint does
     not know) is dropped from both, so that no step is there twice. Without it `run_dir` must not have metrics yet.
     """
 
-    def __init__(self, run_dir: Path | str, resume_step: int | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path | str,
+        resume_step: int | None = None,
+        logger: str = "tensorboard",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         run_dir = Path(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         self.path = run_dir / FILE
@@ -59,8 +66,7 @@ class MetricsWriter:
         elif self.path.exists():
             raise ValueError(f"{self.path} exists; resume the run, or choose another run folder.")
         self._file = open(self.path, "ab", buffering=0)
-        purge = None if resume_step is None else resume_step + 1
-        self._board = SummaryWriter(str(run_dir), purge_step=purge, flush_secs=10)
+        self._board = open_logger(logger, run_dir, resume_step, settings)
 
     def write(self, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
         """Record numbers (Python's, numpy's or one-element tensors) at an environment step; a resumed run cuts after it."""
@@ -75,12 +81,13 @@ class MetricsWriter:
                 line = line[self._file.write(line) :]
         except OSError as error:
             raise ValueError(f"{self.path} cannot be written: {error.strerror or error}.") from error
-        for name, value in values.items():
-            self._board.add_scalar(name, value, int(step))
+        if self._board is not None:
+            self._board.write(int(step), values)
 
     def close(self) -> None:
         self._file.close()
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
     def __enter__(self) -> MetricsWriter:
         return self

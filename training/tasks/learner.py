@@ -25,8 +25,10 @@ from engine.config import GameConfig, check_range
 from submission.files import write_whole
 from training.ppo.loss import explained_variance, ppo_loss
 from training.run.lock import locked
+from training.run.loggers import Logger, check_logger
 from training.run.metrics import MetricsWriter, check_new
 from training.run.ready import tell_ready
+from training.run.sessions import record_session
 from training.run.stopping import Stopped, StopRequest
 from training.tasks.games import advantages
 from training.tasks.net import TaskNet
@@ -233,9 +235,10 @@ def get_ready(options: Options) -> None:
     tell_ready(began)
 
 
-def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
+def learn(options: Options, run_dir: Path, logger: Logger = "tensorboard") -> dict[int, TaskNet]:
     """Learn into a new run folder; tells a line an iteration. Raises `ValueError`, and `Stopped` after it saved if it was asked to end."""
     options.check()
+    check_logger(logger)
     heads, started = (load(options.start) if options.start else {} for _ in range(2))
     check_new(run_dir)
     torch.set_num_threads(1)
@@ -244,7 +247,8 @@ def learn(options: Options, run_dir: Path) -> dict[int, TaskNet]:
     rng = torch.Generator().manual_seed(options.seed)
     config = GameConfig.for_map_size(options.map_size)
     learners = {name: KindLearner(KINDS[name], heads.setdefault(KINDS[name], TaskNet()), options, rng) for name in options.kinds}
-    with locked(run_dir), MetricsWriter(run_dir) as metrics, StopRequest() as stop:
+    with locked(run_dir), MetricsWriter(run_dir, None, logger, to_dict(options)) as metrics, StopRequest() as stop:
+        record_session(run_dir)
         write_whole(run_dir / "config.json", json.dumps({"tasks": to_dict(options)}, indent=2, default=str) + "\n")
         turns, paid = 0, (options.objective == "share", round(options.by_rule * options.games))
         for iteration in range(options.iterations):
