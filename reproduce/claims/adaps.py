@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ AGENTS = 30
 MARKERS = "osD^vP*X"
 
 
-def config(groups: str, sharing: str, **method: float) -> LearnConfig:
+def config(groups: str, sharing: str, **method: Any) -> LearnConfig:
     size, colours = GROUPS[groups]
     return LearnConfig(
         task="blind_particles",
@@ -56,8 +57,21 @@ def config(groups: str, sharing: str, **method: float) -> LearnConfig:
     )
 
 
+def controls(groups: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """AdaPS with another way to come by its masks: what is different, and how it is set."""
+    colours = GROUPS[groups][1]
+    return {
+        "given": ("AdaPS, told the number of colours", {"clusters": colours}),
+        "no_vae": ("AdaPS without the autoencoder: random identities", {"clusters": colours, "identities": "random"}),
+        "snp": ("a random mask for every agent (SNP-PS)", {"clusters": AGENTS, "max_clusters": AGENTS, "identities": "random"}),
+    }
+
+
 def rows() -> dict[str, Row]:
     out = {f"{name}_{groups}": Row(f"{title}, [{groups}]", config(groups, name)) for groups in GROUPS for name, title in SHARING.items()}
+    for groups in GROUPS:
+        for name, (title, method) in controls(groups).items():
+            out[f"{name}_{groups}"] = Row(f"{title}, [{groups}]", config(groups, "adaps", **method))
     for threshold in THRESHOLDS:
         row = Row(f"AdaPS, threshold {threshold}, [10x3]", config("10x3", "adaps", threshold=threshold))
         out[f"threshold_{threshold}"] = row

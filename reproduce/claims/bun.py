@@ -15,6 +15,7 @@ from arena.plots import COLORS
 from reproduce.claims.experiment import FINAL_EPISODES, Claim, Experiment, Row, Rows, Verdict, clearly_more, final, keeps, mean, told
 from reproduce.claims.plots import panels, plain_axes
 from reproduce.tasks.cue import Cue
+from reproduce.tasks.disturbed import Disturbance, adversary, bias, gaussian, missing
 from reproduce.tasks.learn import LearnConfig, Learner
 
 TEAMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -22,6 +23,7 @@ TEAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "blocks": ("blocks only", {"connections": "blocks"}),
     "grown": ("BUN, 0.5 %", {"budget": 0.005}),
     "grown_6": ("BUN, 6 %", {"budget": 0.06}),
+    "random": ("random growth, 0.5 %", {"budget": 0.005, "grow_by": "random"}),
 }
 TASKS: dict[str, tuple[int, dict[str, Any]]] = {  # agents, settings
     "navigation": (
@@ -62,7 +64,13 @@ TASKS: dict[str, tuple[int, dict[str, Any]]] = {  # agents, settings
         },
     ),
 }
-NOISE = (0.0, 0.1, 0.2, 0.4, 0.8)  # standard deviations
+NOISE = (0.1, 0.2, 0.4, 0.8)  # standard deviations
+DISTURBED: dict[str, tuple[str, list[Disturbance]]] = {  # of the observations: what it is called, and in which strengths
+    "gaussian": ("Gaussian noise", [gaussian(size) for size in NOISE]),
+    "bias": ("a bias", [bias(size) for size in (0.1, 0.2, 0.4)]),
+    "missing": ("missing numbers", [missing(share) for share in (0.1, 0.2, 0.4)]),
+    "adversary": ("an adversary", [adversary(size) for size in (0.05, 0.1, 0.2)]),
+}
 PLANTED = 6  # edges of the cue task: one a teacher
 
 
@@ -77,11 +85,14 @@ def rows() -> dict[str, Row]:
 
 
 def measure(learner: Learner) -> dict:
-    """Returns under observation noise, on the same episodes each; connections between agents; which were planted."""
+    """Returns under disturbed observations, on the same episodes each; connections between agents; which were planted."""
     backbone, task = learner.policy.backbone, learner.task
     assert isinstance(backbone, BUNBackbone)
     edges = backbone.edges().numpy()
-    out = {"noise": [learner.evaluate(FINAL_EPISODES, sigma, seed=1) for sigma in NOISE], "edges": edges.tolist()}
+    out: dict[str, Any] = {
+        name: [learner.evaluate(FINAL_EPISODES, disturb, seed=1) for disturb in strengths] for name, (_, strengths) in DISTURBED.items()
+    }
+    out["edges"] = edges.tolist()
     if isinstance(task, Cue):
         planted = np.zeros_like(edges)
         planted[np.arange(task.agents), task.teacher] = 1

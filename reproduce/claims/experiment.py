@@ -137,17 +137,21 @@ def jobs_of(experiment: Experiment, options: Options) -> list[Job]:
 def make(job: Job, show: bool) -> Run:
     """Train one run, and measure it; plain JSON values. Seconds are this process's CPU time."""
     torch.set_num_threads(1)
-    began = time.perf_counter()
+    began, code = time.perf_counter(), revision()
     experiment = find(job.experiment)
     learner = experiment.learner(job.config)
     each = (lambda steps, value: print(f"  {job.name}: {steps:,} steps, return {value:.2f}", flush=True)) if show else None
     result = learner.run(each)
-    measures = {"final": learner.evaluate(FINAL_EPISODES, seed=1), **experiment.measure(learner)}
+    measures = {
+        "final": learner.evaluate(FINAL_EPISODES, seed=1),
+        "random": learner.random_return(FINAL_EPISODES, seed=1),
+        **experiment.measure(learner),
+    }
     return {
         "row": job.row,
         "seed": job.config.seed,
         "config": plain(job.config),
-        "revision": revision(),
+        "revision": code,
         **result,
         "measures": measures,
         "wall_seconds": time.perf_counter() - began,

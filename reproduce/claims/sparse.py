@@ -34,6 +34,8 @@ def rows() -> dict[str, Row]:
         for method, title in METHODS.items():
             config = dataclasses.replace(DENSE, sparsity=percent / 100, sparse={"method": method})
             out[f"{method}_{percent}"] = Row(f"{title}, {percent} % sparse", config)
+        regrow = dataclasses.replace(DENSE, sparsity=percent / 100, sparse={"method": "rigl", "regrow": True})
+        out[f"regrow_{percent}"] = Row(f"RigL with regrowth, {percent} % sparse", regrow)
         narrow = small_width(percent)
         out[f"small_{percent}"] = Row(
             f"small dense, width {narrow}, as large as {percent} % sparse", dataclasses.replace(DENSE, width=narrow)

@@ -6,7 +6,6 @@ ratio. The policy is a small input layer, the backbone, and a head each for acti
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -23,6 +22,7 @@ from agent.policy import BACKBONES
 from engine.config import check_choice, check_range
 from reproduce.tasks import Task, make_task
 from reproduce.tasks.curve import run_with_curve
+from reproduce.tasks.disturbed import Disturbance
 from training.ppo.loss import ppo_loss
 from training.trajectories.advantages import gae, normalize
 
@@ -314,36 +314,39 @@ class Learner:
         self.optimizer.step()
         return metrics
 
-    def evaluate(self, episodes: int | None = None, noise: float = 0.0, seed: int = 0, greedy: bool = False) -> float:
+    def evaluate(
+        self, episodes: int | None = None, disturb: Disturbance | None = None, seed: int = 0, greedy: bool = False, anyhow: bool = False
+    ) -> float:
         """Mean over agents of the return of whole episodes of unseen environments; leaves training as it was.
 
-        `noise` is the standard deviation of a Gaussian that is added to every observation. Environments, actions and noise
-        depend on the run's seed and `seed` only, so that noises are compared on the same environments.
+        `disturb` changes what the policy sees (`reproduce.tasks.disturbed`). Environments, actions and disturbances depend on
+        the run's seed and `seed` only, so that disturbances are compared on the same environments. With `anyhow` the policy
+        is not asked: every legal action is as likely.
         """
-        return float(np.mean(self.returns(episodes, noise, seed, greedy)))
+        return float(np.mean(self.returns(episodes, disturb, seed, greedy, anyhow)))
+
+    def random_return(self, episodes: int, seed: int) -> float:
+        """What play without a policy gets, every legal action being as likely: the zero of a scale."""
+        return self.evaluate(episodes, seed=seed, anyhow=True)
 
     @torch.no_grad()
-    def returns(self, episodes: int | None = None, noise: float = 0.0, seed: int = 0, greedy: bool = False) -> np.ndarray:
+    def returns(
+        self, episodes: int | None = None, disturb: Disturbance | None = None, seed: int = 0, greedy: bool = False, anyhow: bool = False
+    ) -> np.ndarray:
         """`[episodes, N]` returns, see `evaluate`."""
         config = self.config
         seed = EVALUATION_SEED + 1000 * seed + config.seed
         task = make_task(config.task, episodes or config.eval_episodes, seed, **config.options)
-        generator, shaken = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+        generator, shaken = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
         total = np.zeros((task.envs, task.agents))
         running = np.ones(task.envs, np.bool_)
         while running.any():
-            seen = task.observe()
-            if noise > 0.0:
-                seen = seen + noise * shaken.standard_normal(seen.shape, np.float32)
-            feature, mask = torch.from_numpy(seen).flatten(0, 1), torch.from_numpy(task.mask()).flatten(0, 1)
-            logits = self.policy(feature, mask).logits
+            feature, mask = torch.from_numpy(task.observe()).flatten(0, 1), torch.from_numpy(task.mask()).flatten(0, 1)
+            if disturb is not None:
+                feature = disturb(self.policy, feature, mask, shaken)
+            logits = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf) if anyhow else self.policy(feature, mask).logits
             action = logits.argmax(-1) if greedy else sample(logits, generator)[0]
             step = task.step(action.view(task.envs, task.agents).numpy())
             total += step.reward * running[:, None]
             running &= ~(step.done | step.truncated)
         return total
-
-
-def random_return(config: LearnConfig, episodes: int = 256) -> float:
-    """What an untrained policy, which is almost uniform over legal actions, gets: the zero of a scale."""
-    return Learner(dataclasses.replace(config, sparsity=0.0)).evaluate(episodes)
