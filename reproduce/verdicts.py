@@ -128,7 +128,7 @@ def above(values: np.ndarray, bound: float = 0.0) -> float:
     """p-value of Student's one-sided test that the mean of values [n] is above the bound. Equal values are sure of theirs."""
     if np.ptp(values) == 0.0:
         return float(values[0] <= bound)
-    return float(stats.ttest_1samp(values, bound, alternative="greater").pvalue)
+    return float(stats.ttest_1samp(values, bound, alternative="greater").pvalue)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -161,7 +161,8 @@ def shows(values: np.ndarray) -> float:
 def standard_errors(n: int) -> float:
     """How many standard errors an effect must be for n values to show it four times in five."""
     critical = stats.t.ppf(1.0 - LEVEL / 2, n - 1)
-    return float(optimize.brentq(lambda effect: stats.nct.sf(critical, n - 1, effect) - POWER, 0.0, 4.0 * critical + 4.0))
+    found = optimize.root_scalar(lambda effect: stats.nct.sf(critical, n - 1, effect) - POWER, bracket=(0.0, 4.0 * critical + 4.0))
+    return float(found.root)
 
 
 def _ratio(pairs: np.ndarray, wrong: float, right: float, effect: float) -> Finding:

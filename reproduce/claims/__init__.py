@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from reproduce.claims.experiment import NAMES, Options, reproduce
+from reproduce.claims.experiment import NAMES, Options
+from reproduce.claims.page import reproduce
 
 __all__ = ["NAMES", "Communication", "Mast", "Options", "reproduce", "reproduce_communication"]
 FIVE = (1, 2, 3, 4, 5)
