@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from arena.plots import save_png
 from reproduce import claims, comparison, dials, published, sites
+from reproduce.claims import table
 from reproduce.measured import CURVE, Job, line, run_once, stored
 from reproduce.plots import learning_curves
 from reproduce.published import PROTOCOLS, PUBLISHED
@@ -143,4 +144,5 @@ EXPERIMENTS: dict[str, tuple[type, Callable[[Any], list[Path]]]] = {
     **{name: (claims.Options, functools.partial(claims.reproduce, name)) for name in claims.NAMES},
     "communication": (claims.Communication, claims.reproduce_communication),
     "mast": (claims.Mast, functools.partial(claims.reproduce, "mast")),
+    "claims": (table.Table, table.claims_table),
 }
