@@ -222,11 +222,12 @@ class Policy(nn.Module):
         if self.topology is not None:
             self.topology.after_backward()
 
-    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> None:
-        """Between two iterations of PPO (see `agent.backbones`)."""
-        self.backbone.between_iterations(progress, optimizer, experience)
+    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> bool:
+        """Between two iterations of PPO; returns whether ranks may have come to different results (see `agent.backbones`)."""
+        alone = self.backbone.between_iterations(progress, optimizer, experience)
         if self.topology is not None:
             self.topology.between_iterations(progress, optimizer)
+        return bool(alone)
 
     def stats(self) -> Dict[str, float]:
         """The backbone's figures, and of the whole policy the weights that are present and the density of its linear layers."""

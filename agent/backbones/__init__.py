@@ -58,8 +58,9 @@ class Backbone(nn.Module, ABC):
     def after_backward(self) -> None:
         """After a backward pass: gradients are averaged over the ranks, and not clipped yet."""
 
-    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> None:
-        """Between two iterations of PPO. All ranks call it and must come to equal results.
+    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> bool:
+        """Between two iterations of PPO. All ranks call it. Returns whether it made something that ranks may come to different
+        results of, such as what a network of its own learned: then the first rank's whole policy becomes everybody's.
 
         Args:
             progress: share of the training that is done, 0 to 1.
@@ -67,6 +68,7 @@ class Backbone(nn.Module, ABC):
                 meaning; None if there is none.
             experience: makes the last rollout's rows (those of all ranks) when called; all ranks call it or none.
         """
+        return False
 
     def stats(self) -> Dict[str, float]:
         """`parameters` (weights that learn and are in use), `density` (of the linear layers), `flops` (one decision of one

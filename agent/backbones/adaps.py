@@ -157,13 +157,14 @@ class AdapsBackbone(Backbone):
                 feature = self.gates[number](feature, cluster)
         return feature, {}
 
-    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> None:
-        """Collects until `warmup`, then finds the clusters, once."""
+    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> bool:
+        """Collects until `warmup`, then finds the clusters, once; returns whether it did, since every rank's autoencoder learns alone."""
         if self.config.sharing not in ("adaps", "selective") or int(self.clusters):
-            return
+            return False
         self.collect(experience())
         if progress >= self.config.warmup and len(self.collected):
             self.adapt(optimizer)
+        return bool(self.clusters)
 
     def collect(self, seen: Experience) -> None:
         """Keep the newest transitions; of a rollout that is larger than the store, rows evenly spread."""

@@ -210,8 +210,9 @@ class BUNBackbone(Backbone):
     def after_backward(self) -> None:
         self.topology.after_backward()
 
-    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> None:
-        self.topology.between_iterations(progress, optimizer)
+    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> bool:
+        self.topology.between_iterations(progress, optimizer)  # by gradients that were averaged over the ranks
+        return False
 
     def edges(self) -> Tensor:
         """Connections [N, N] int64 from agent j (column) to agent i (row), over all layers that grow; 0 on the diagonal."""
