@@ -28,12 +28,7 @@ from wrappers.advice import ADVICE
 from wrappers.features import FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
 from wrappers.observation import GRID, PLANES, SCALARS
 
-BACKBONES = {
-    "dense": (DenseBackbone, DenseConfig),
-    "bun": (BUNBackbone, BUNConfig),
-    "communication": (CommunicationBackbone, CommunicationConfig),
-    "adaps": (AdapsBackbone, AdapsConfig),
-}
+BACKBONE = "backbone"  # metadata of a field that is a backbone's config
 EXTRACTORS = ("hybrid", "pixel")
 ADVISERS = ("farmer", "reaper")
 ENTITY_KINDS = 3  # factories, lights, heavies
@@ -63,10 +58,11 @@ class PolicyConfig:
     """farmer, reaper: see with every row what this agent would do, and do that unless something else is better (`wrappers.advice`)."""
     advice_gain: float = 6.0
     """What the advised choice's logit is raised by, at the start of training; the policy learns its own."""
-    dense: DenseConfig = field(default_factory=DenseConfig)
-    bun: BUNConfig = field(default_factory=BUNConfig)
-    communication: CommunicationConfig = field(default_factory=CommunicationConfig)
-    adaps: AdapsConfig = field(default_factory=lambda: AdapsConfig(hidden_features=SAYS_KIND))
+    # a backbone is its field here: the name, its config, and of what class it is
+    dense: DenseConfig = field(default_factory=DenseConfig, metadata={BACKBONE: DenseBackbone})
+    bun: BUNConfig = field(default_factory=BUNConfig, metadata={BACKBONE: BUNBackbone})
+    communication: CommunicationConfig = field(default_factory=CommunicationConfig, metadata={BACKBONE: CommunicationBackbone})
+    adaps: AdapsConfig = field(default_factory=lambda: AdapsConfig(hidden_features=SAYS_KIND), metadata={BACKBONE: AdapsBackbone})
     sparse: SparseConfig = field(default_factory=SparseConfig)
 
     def __post_init__(self) -> None:
@@ -82,15 +78,28 @@ class PolicyConfig:
                 raise ValueError(f"{name}.kinds is {kinds}; it must be at least {ENTITY_KINDS}, for factories, lights and heavies.")
 
 
+# name -> class and class of its config, both taken from the fields of `PolicyConfig`
+BACKBONES = {
+    f.name: (f.metadata[BACKBONE], type(f.default_factory()))  # pyright: ignore[reportCallIssue]
+    for f in dataclasses.fields(PolicyConfig)
+    if BACKBONE in f.metadata
+}
+
+
 def make_backbone(config: PolicyConfig) -> Any:
     """The `Backbone` that the config names. Raises `ValueError` for one of the user's own that is no `Backbone`."""
-    if not is_part(config.backbone):
-        make, _ = BACKBONES[config.backbone]
-        return make(config.width, getattr(config, config.backbone))
-    own = load_part(config.backbone)
+    if is_part(config.backbone):
+        return own_backbone(config.backbone, config.width)
+    make, _ = BACKBONES[config.backbone]
+    return make(config.width, getattr(config, config.backbone))
+
+
+def own_backbone(name: str, width: int) -> Any:
+    """A backbone of the user's own, package.module:Class or path/to/file.py:Class. Raises `ValueError` if it is no `Backbone`."""
+    own = load_part(name)
     if not (isinstance(own, type) and issubclass(own, Backbone)):
-        raise ValueError(f"{config.backbone} is no class of agent.backbones.Backbone.")
-    return own(config.width)
+        raise ValueError(f"{name} is no class of agent.backbones.Backbone.")
+    return own(width)
 
 
 def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), map_size: int = 48) -> Dict[str, Any]:

@@ -21,6 +21,7 @@ from reproduce.claims import table
 from reproduce.measured import CURVE, Job, line, run_once, stored
 from reproduce.plots import learning_curves
 from reproduce.published import PROTOCOLS, PUBLISHED
+from reproduce.tasks import train
 from submission.files import write_whole
 from training.config import TrainConfig
 from training.presets import PRESETS
@@ -145,4 +146,5 @@ EXPERIMENTS: dict[str, tuple[type, Callable[[Any], list[Path]]]] = {
     "communication": (claims.Communication, claims.reproduce_communication),
     "mast": (claims.Mast, functools.partial(claims.reproduce, "mast")),
     "claims": (table.Table, table.claims_table),
+    "task": (train.Train, train.train),
 }

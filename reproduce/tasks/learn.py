@@ -18,8 +18,9 @@ from torch import Tensor
 
 from agent.backbones import Backbone, Entities, Experience, linear_stats
 from agent.layers import linear, tanh
-from agent.policy import BACKBONES
+from agent.policy import BACKBONES, own_backbone
 from engine.config import check_choice, check_range
+from engine.parts import is_part
 from reproduce.tasks import Task, make_task
 from reproduce.tasks.curve import run_with_curve
 from reproduce.tasks.disturbed import Disturbance
@@ -36,6 +37,7 @@ class LearnConfig:
     task: str = "spread"
     options: dict[str, Any] = field(default_factory=dict)
     backbone: str = "dense"
+    """One of ours, or a class of your own as package.module:Class or path/to/file.py:Class."""
     method: dict[str, Any] = field(default_factory=dict)
     sparsity: float = 0.0
     """Share of the weights of input layer and backbone that is absent; 0 is dense."""
@@ -66,7 +68,8 @@ class LearnConfig:
     eval_episodes: int = 64
 
     def __post_init__(self) -> None:
-        check_choice(self, sorted(BACKBONES), "backbone")
+        if not is_part(self.backbone):
+            check_choice(self, sorted(BACKBONES), "backbone")
         check_range(self, 1, None, "width", "env_steps", "envs", "rollout_steps", "epochs", "minibatches", "evaluations", "eval_episodes")
         if self.minibatches > self.envs * self.rollout_steps:
             raise ValueError(
@@ -96,6 +99,14 @@ class Output(NamedTuple):
     fields: dict[str, Tensor]  # [M, width] each
 
 
+def make_backbone(config: LearnConfig) -> Backbone:
+    """The backbone by name, or one of the user's own, which has no `method`."""
+    if is_part(config.backbone):
+        return own_backbone(config.backbone, config.width)
+    make, make_config = BACKBONES[config.backbone]
+    return make(config.width, make_config(**config.method))
+
+
 class TaskPolicy(nn.Module):
     """Input layer -> backbone -> action logits and value. Rows are agents, ordered by environment, then slot."""
 
@@ -108,10 +119,9 @@ class TaskPolicy(nn.Module):
 
         if not config.input_layer and task.features > width:
             raise ValueError(f"width is {width}, but without an input layer it must be at least the observation's {task.features}.")
-        make, make_config = BACKBONES[config.backbone]
         self.fill = width - task.features
         self.enter = layer(task.features, width) if config.input_layer else None
-        self.backbone: Backbone = make(width, make_config(**config.method))
+        self.backbone: Backbone = make_backbone(config)
         self.actor = layer(width, task.actions, 0.01)
         self.critic = layer(width, 1, 0.01)
         self.kinds = torch.from_numpy(task.kinds)

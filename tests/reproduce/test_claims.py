@@ -273,7 +273,7 @@ def test_the_command_line_names_all_experiments(capsys):
     said = capsys.readouterr().out.split("one of:")[1]
     assert all(name in said for name in NAMES)
     assert main.main(["reproduce", "poker"]) == 2
-    assert "accepted are magma, backbones, opening, dials, bun, communication, adaps, sparse, mast, claims" in capsys.readouterr().err
+    assert "accepted are magma, backbones, opening, dials, bun, communication, adaps, sparse, mast, claims, task" in capsys.readouterr().err
     with pytest.raises(ValueError, match="There is no experiment 'poker'"):
         find("poker")
     with pytest.raises(ValueError, match="There is no row 'cue' of bun; accepted are navigation_dense"):
