@@ -171,7 +171,7 @@ def reversals(settled: Sequence[Settled]) -> list[str]:
     if not found:
         return []
     lines = [f"- {claim.text}: {judged.ours}; {effect(judged) or 'counted'}." for claim, judged, _, _ in found if judged is not None]
-    return ["### Refuted: the opposite is shown", "\n".join(lines)]
+    return ["### Refuted", "\n".join(lines)]
 
 
 def runs_table(experiment: Experiment, rows: Rows) -> str:

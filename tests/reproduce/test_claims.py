@@ -265,7 +265,7 @@ def test_q_learning_experiments_run_by_the_same_code(monkeypatch, tmp_path, caps
     monkeypatch.setattr("reproduce.claims.reproduce", lambda name, options: asked.append((name, options.seeds)) or [])
     claims.reproduce_communication(claims.Communication())
     claims.reproduce_communication(claims.Communication(algo="iql"))
-    assert asked == [("communication", (1, 2, 3)), ("communication_iql", (1, 2, 3, 4, 5))]
+    assert asked == [("communication", tuple(range(1, 11))), ("communication_iql", (1, 2, 3, 4, 5))]
 
 
 def test_the_command_line_names_all_experiments(capsys):
