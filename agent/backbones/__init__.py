@@ -1,7 +1,7 @@
 """Backbones: entity features to entity features; where the multi-agent methods live.
 
 A backbone knows nothing of the game: it works on any task with teams of entities that come and go. One method is one
-file with one frozen config dataclass; its constructor is `Name(width, config)`, and `agent.policy.BACKBONES` names it.
+file with one frozen config dataclass; its constructor is `Name(width, config)`, and a field of `agent.policy.PolicyConfig` names both.
 Whoever trains it calls the hooks and never asks for its name. Everything that must survive a checkpoint is a parameter
 or a buffer, so the state dict is the whole state.
 """
