@@ -29,12 +29,7 @@ from wrappers.features import FACTORY_WIDTH, ROBOT_NAMES, ROBOT_WIDTH
 from wrappers.observation import GRID, PLANES, SCALARS, Observation
 from wrappers.own_features import features_of
 
-BACKBONES = {
-    "dense": (DenseBackbone, DenseConfig),
-    "bun": (BUNBackbone, BUNConfig),
-    "communication": (CommunicationBackbone, CommunicationConfig),
-    "adaps": (AdapsBackbone, AdapsConfig),
-}
+BACKBONE = "backbone"  # metadata of a field that is a backbone's config
 EXTRACTORS = ("hybrid", "pixel")
 ADVISERS = ("farmer", "reaper")
 ENTITY_KINDS = 3  # factories, lights, heavies
@@ -67,10 +62,11 @@ class PolicyConfig:
     features: Tuple[str, ...] = ()
     """Functions of your own, as package.module:function or path/to/file.py:function: from a `wrappers.own_features.Seen` to a number
     for each row, which the network sees beside ours."""
-    dense: DenseConfig = field(default_factory=DenseConfig)
-    bun: BUNConfig = field(default_factory=BUNConfig)
-    communication: CommunicationConfig = field(default_factory=CommunicationConfig)
-    adaps: AdapsConfig = field(default_factory=lambda: AdapsConfig(hidden_features=SAYS_KIND))
+    # a backbone is its field here: the name, its config, and of what class it is
+    dense: DenseConfig = field(default_factory=DenseConfig, metadata={BACKBONE: DenseBackbone})
+    bun: BUNConfig = field(default_factory=BUNConfig, metadata={BACKBONE: BUNBackbone})
+    communication: CommunicationConfig = field(default_factory=CommunicationConfig, metadata={BACKBONE: CommunicationBackbone})
+    adaps: AdapsConfig = field(default_factory=lambda: AdapsConfig(hidden_features=SAYS_KIND), metadata={BACKBONE: AdapsBackbone})
     sparse: SparseConfig = field(default_factory=SparseConfig)
 
     def __post_init__(self) -> None:
@@ -92,15 +88,28 @@ class PolicyConfig:
                 raise ValueError(f"{name}.kinds is {kinds}; it must be at least {ENTITY_KINDS}, for factories, lights and heavies.")
 
 
+# name -> class and class of its config, both taken from the fields of `PolicyConfig`
+BACKBONES = {
+    f.name: (f.metadata[BACKBONE], type(f.default_factory()))  # pyright: ignore[reportCallIssue]
+    for f in dataclasses.fields(PolicyConfig)
+    if BACKBONE in f.metadata
+}
+
+
 def make_backbone(config: PolicyConfig) -> Any:
     """The `Backbone` that the config names. Raises `ValueError` for one of the user's own that is no `Backbone`."""
-    if not is_part(config.backbone):
-        make, _ = BACKBONES[config.backbone]
-        return make(config.width, getattr(config, config.backbone))
-    own = load_part(config.backbone)
+    if is_part(config.backbone):
+        return own_backbone(config.backbone, config.width)
+    make, _ = BACKBONES[config.backbone]
+    return make(config.width, getattr(config, config.backbone))
+
+
+def own_backbone(name: str, width: int) -> Any:
+    """A backbone of the user's own, package.module:Class or path/to/file.py:Class. Raises `ValueError` if it is no `Backbone`."""
+    own = load_part(name)
     if not (isinstance(own, type) and issubclass(own, Backbone)):
-        raise ValueError(f"{config.backbone} is no class of agent.backbones.Backbone.")
-    return own(config.width)
+        raise ValueError(f"{name} is no class of agent.backbones.Backbone.")
+    return own(width)
 
 
 def policy_sizes(actions: ActionConfig, config: PolicyConfig = PolicyConfig(), map_size: int = 48) -> Dict[str, Any]:
@@ -241,11 +250,12 @@ class Policy(nn.Module):
         if self.topology is not None:
             self.topology.after_backward()
 
-    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> None:
-        """Between two iterations of PPO (see `agent.backbones`)."""
-        self.backbone.between_iterations(progress, optimizer, experience)
+    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> bool:
+        """Between two iterations of PPO; returns whether ranks may have come to different results (see `agent.backbones`)."""
+        alone = self.backbone.between_iterations(progress, optimizer, experience)
         if self.topology is not None:
             self.topology.between_iterations(progress, optimizer)
+        return bool(alone)
 
     def stats(self) -> Dict[str, float]:
         """The backbone's figures, and of the whole policy the weights that are present and the density of its linear layers."""

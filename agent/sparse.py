@@ -37,6 +37,8 @@ class SparseConfig:
     """Share of a layer's connections that the first change replaces; annealed to 0 by a cosine."""
     stop: float = 0.75
     """Share of the training after which connections stay."""
+    regrow: bool = False
+    """A weight that was just dropped may be grown at once, and then goes on as it was (as in RigL's published code)."""
     weight_decay: float = 1e-4
     """Pull of present weights towards 0, added to their gradient; absent weights have none."""
 
@@ -64,6 +66,7 @@ class Rules:
     stop: float  # share of the training after which nothing changes
     drop: float = 0.0  # share of a layer's connections replaced by the first change, annealed by a cosine
     budget: int = 0  # connections added in all
+    regrow: bool = False  # what a layer just dropped may be grown again, and then it was not dropped
     weight_decay: float = 0.0
 
 
@@ -220,7 +223,8 @@ class Topology(nn.Module):
                 continue
             count = min(int(round(share * active)), mask.numel() - active)
             dropped = top(torch.where(mask, -weight.abs(), weight.new_full((), -math.inf)).flatten(), count).view_as(mask)
-            grown = top(candidate_score(score, mask).flatten(), count).view_as(mask)
+            grown = top(candidate_score(score, mask & ~dropped if self.rules.regrow else mask).flatten(), count).view_as(mask)
+            dropped, grown = dropped & ~grown, grown & ~dropped  # what was both stays as it was
             mask.copy_(mask & ~dropped | grown)
             weight.masked_fill_(dropped, 0.0)
             changed.append(dropped | grown)
@@ -318,5 +322,5 @@ def sparsify(module: nn.Module, sparsity: float, config: SparseConfig, seed: int
         with torch.no_grad():
             weight.mul_((weight.numel() / count) ** 0.5)
     grow = {"rigl": "gradient", "set": "random", "static": "none"}[config.method]
-    rules = Rules(grow, config.interval, config.window, 0.0, config.stop, config.drop, weight_decay=config.weight_decay)
+    rules = Rules(grow, config.interval, config.window, 0.0, config.stop, config.drop, 0, config.regrow, config.weight_decay)
     return Topology(layers, rules, seed)

@@ -1,5 +1,6 @@
 """Run published experiments again (magma, bun, communication, adaps, sparse, mast), compare the backbones on the game, learn
-what the place of a factory is worth (opening), or search the numbers of the opponent warden (dials)."""
+what the place of a factory is worth (opening), search the numbers of the opponent warden (dials), write the table of all claims
+(claims), or train a backbone, also one of your own, on a small task (task)."""
 
 from __future__ import annotations
 

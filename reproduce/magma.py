@@ -17,9 +17,11 @@ from typing import Any, Literal
 
 from arena.plots import save_png
 from reproduce import claims, comparison, dials, published, sites
+from reproduce.claims import table
 from reproduce.measured import CURVE, Job, line, run_once, stored
 from reproduce.plots import learning_curves
 from reproduce.published import PROTOCOLS, PUBLISHED
+from reproduce.tasks import train
 from submission.files import write_whole
 from training.config import TrainConfig
 from training.presets import PRESETS
@@ -143,4 +145,6 @@ EXPERIMENTS: dict[str, tuple[type, Callable[[Any], list[Path]]]] = {
     **{name: (claims.Options, functools.partial(claims.reproduce, name)) for name in claims.NAMES},
     "communication": (claims.Communication, claims.reproduce_communication),
     "mast": (claims.Mast, functools.partial(claims.reproduce, "mast")),
+    "claims": (table.Table, table.claims_table),
+    "task": (train.Train, train.train),
 }

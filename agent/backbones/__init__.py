@@ -1,7 +1,7 @@
 """Backbones: entity features to entity features; where the multi-agent methods live.
 
 A backbone knows nothing of the game: it works on any task with teams of entities that come and go. One method is one
-file with one frozen config dataclass; its constructor is `Name(width, config)`, and `agent.policy.BACKBONES` names it.
+file with one frozen config dataclass; its constructor is `Name(width, config)`, and a field of `agent.policy.PolicyConfig` names both.
 Whoever trains it calls the hooks and never asks for its name. Everything that must survive a checkpoint is a parameter
 or a buffer, so the state dict is the whole state.
 """
@@ -58,8 +58,9 @@ class Backbone(nn.Module, ABC):
     def after_backward(self) -> None:
         """After a backward pass: gradients are averaged over the ranks, and not clipped yet."""
 
-    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> None:
-        """Between two iterations of PPO. All ranks call it and must come to equal results.
+    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> bool:
+        """Between two iterations of PPO. All ranks call it. Returns whether it made something that ranks may come to different
+        results of, such as what a network of its own learned: then the first rank's whole policy becomes everybody's.
 
         Args:
             progress: share of the training that is done, 0 to 1.
@@ -67,6 +68,7 @@ class Backbone(nn.Module, ABC):
                 meaning; None if there is none.
             experience: makes the last rollout's rows (those of all ranks) when called; all ranks call it or none.
         """
+        return False
 
     def stats(self) -> Dict[str, float]:
         """`parameters` (weights that learn and are in use), `density` (of the linear layers), `flops` (one decision of one

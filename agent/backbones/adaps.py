@@ -30,6 +30,7 @@ from engine.config import check_choice, check_range
 
 SHARING = ("adaps", "full", "full_id", "none", "selective")
 KEYS = ("kind_group", "slot")
+IDENTITIES = ("learned", "random")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ class AdapsConfig:
     hidden_features: Tuple[int, int] = (0, 0)
     """First and after-last column of the observation that the decoder is not told, since they say who acts; it has to
     foretell them all the same, from the identity vector."""
+    identities: str = "learned"
+    """Identity vectors. learned: by the autoencoder. random: drawn, so that the clusters mean nothing (a control; with as many clusters
+    as keys every key has a random mask of its own)."""
     latent: int = 10
     """Width of an identity vector."""
     epochs: int = 10
@@ -72,7 +76,7 @@ class AdapsConfig:
     """Of the autoencoder, the clustering and the mapping net."""
 
     def __post_init__(self) -> None:
-        for name, known in (("sharing", SHARING), ("key", KEYS)):
+        for name, known in (("sharing", SHARING), ("key", KEYS), ("identities", IDENTITIES)):
             check_choice(self, known, name, prefix="adaps.")
         check_range(self, 1, None, "layers", "kinds", "groups", "slots", "samples", "latent", "epochs", prefix="adaps.")
         check_range(self, 2, None, "max_clusters", prefix="adaps.")
@@ -153,13 +157,14 @@ class AdapsBackbone(Backbone):
                 feature = self.gates[number](feature, cluster)
         return feature, {}
 
-    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> None:
-        """Collects until `warmup`, then finds the clusters, once."""
+    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> bool:
+        """Collects until `warmup`, then finds the clusters, once; returns whether it did, since every rank's autoencoder learns alone."""
         if self.config.sharing not in ("adaps", "selective") or int(self.clusters):
-            return
+            return False
         self.collect(experience())
         if progress >= self.config.warmup and len(self.collected):
             self.adapt(optimizer)
+        return bool(self.clusters)
 
     def collect(self, seen: Experience) -> None:
         """Keep the newest transitions; of a rollout that is larger than the store, rows evenly spread."""
@@ -189,10 +194,7 @@ class AdapsBackbone(Backbone):
         known = torch.bincount(data.key, minlength=config.keys()) >= FEW
         if not known.any():
             return
-        epochs = -(-config.epochs * config.samples // len(data.key))
-        identity = learn_identities(
-            data, config.keys(), config.hidden_features, config.latent, epochs, learning_rate=config.learning_rate, seed=config.seed
-        )
+        identity = self.identities(data)
         identity = with_unknown(identity, known, config.groups if config.key == "kind_group" else config.slots)
         label, centres = find_clusters(identity[known], config.clusters, config.max_clusters, config.seed)
         cluster = nearest(identity, centres)
@@ -209,6 +211,16 @@ class AdapsBackbone(Backbone):
         else:
             self.copy_first_net(optimizer)
         self.collected = self.collected[:0, :0].clone()
+
+    def identities(self, data: Transitions) -> Tensor:
+        """The identity vector of every key, [keys, z]."""
+        config = self.config
+        if config.identities == "random":
+            return torch.randn(config.keys(), config.latent, generator=torch.Generator().manual_seed(config.seed))
+        epochs = -(-config.epochs * config.samples // len(data.key))
+        return learn_identities(
+            data, config.keys(), config.hidden_features, config.latent, epochs, learning_rate=config.learning_rate, seed=config.seed
+        )
 
     def every_gate(self) -> List[NeuronGate]:
         """The masks, by layer."""

@@ -28,6 +28,7 @@ from engine.config import check_choice, check_range
 AGENTS = ("groups", "slots")
 CONNECTIONS = ("grow", "blocks", "dense")
 GROW_IN = ("input", "all")
+GROW_BY = ("gradient", "random")
 START = 0.1  # scale of the team's first output beside the shared layer: an untrained network of ten agents is mostly noise
 FEW = 0.01  # below this share of present weights between agents they are computed one by one, which is faster
 
@@ -50,6 +51,8 @@ class BUNConfig:
     """Between agents. grow: added while learning. blocks: never any. dense: all from the start (the network that BUN is compared with)."""
     grow_in: str = "input"
     """Layers that grow connections between agents. input: the first. all: every one."""
+    grow_by: str = "gradient"
+    """Which connections are added. gradient: those whose gradients sum to most. random: any, to know what the choice is worth."""
     budget: float = 0.005
     """Connections that may be added, as a share of all there could be between agents in those layers."""
     interval: int = 128
@@ -62,7 +65,7 @@ class BUNConfig:
     """Share of the training at which the budget is used up."""
 
     def __post_init__(self) -> None:
-        for name, accepted in (("agents", AGENTS), ("connections", CONNECTIONS), ("grow_in", GROW_IN)):
+        for name, accepted in (("agents", AGENTS), ("connections", CONNECTIONS), ("grow_in", GROW_IN), ("grow_by", GROW_BY)):
             check_choice(self, accepted, name, prefix="bun.")
         check_range(self, 1, None, "seats", "hidden", "layers", "interval", "window", prefix="bun.")
         check_range(self, 0, 1, "budget", prefix="bun.")
@@ -173,7 +176,7 @@ class BUNBackbone(Backbone):
                 self.team[-1].weight.mul_(START)  # pyright: ignore[reportCallIssue]
         places = sum(layer.mask.numel() - int(layer.mask.sum()) for layer in growing)
         budget = int(round(config.budget * places))
-        grow = "gradient" if config.connections == "grow" and budget else "none"
+        grow = config.grow_by if config.connections == "grow" and budget else "none"
         self.topology = Topology(growing, Rules(grow, config.interval, config.window, config.start, config.stop, budget=budget))
         self._growing = growing
 
@@ -207,8 +210,9 @@ class BUNBackbone(Backbone):
     def after_backward(self) -> None:
         self.topology.after_backward()
 
-    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> None:
-        self.topology.between_iterations(progress, optimizer)
+    def between_iterations(self, progress: float, optimizer: Optional[torch.optim.Optimizer], experience: Callable[[], Experience]) -> bool:
+        self.topology.between_iterations(progress, optimizer)  # by gradients that were averaged over the ranks
+        return False
 
     def edges(self) -> Tensor:
         """Connections [N, N] int64 from agent j (column) to agent i (row), over all layers that grow; 0 on the diagonal."""

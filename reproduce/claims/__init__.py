@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from reproduce.claims.experiment import NAMES, Options, reproduce
+from reproduce.claims.experiment import NAMES, Options
+from reproduce.claims.page import reproduce
 
 __all__ = ["NAMES", "Communication", "Mast", "Options", "reproduce", "reproduce_communication"]
 FIVE = (1, 2, 3, 4, 5)
@@ -32,7 +33,7 @@ class Communication(Options):
     algo: Literal["ppo", "iql"] = "ppo"
     """ppo: the communication backbone under PPO. iql: independent Q-learning, as published."""
     seeds: tuple[int, ...] = ()
-    """Seeds of every row (default: 1 2 3, with iql 1 2 3 4 5)."""
+    """Seeds of every row (default: 1 to 10, with iql 1 2 3 4 5)."""
 
 
 def reproduce_communication(options: Communication) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,20 @@ from matplotlib.patches import Rectangle
 
 from agent.backbones.bun import BUNBackbone
 from arena.plots import COLORS
-from reproduce.claims.experiment import FINAL_EPISODES, Claim, Experiment, Row, Rows, Verdict, clearly_more, final, keeps, mean, told
+from reproduce.claims.experiment import FINAL_EPISODES, Experiment, Row
+from reproduce.claims.judges import Claim, Number, Rows, above_number, ahead, at_most, final, gain, keeps, less, mostly
 from reproduce.claims.plots import panels, plain_axes
 from reproduce.tasks.cue import Cue
+from reproduce.tasks.disturbed import Disturbance, adversary, bias, gaussian, missing
 from reproduce.tasks.learn import LearnConfig, Learner
+from training.run.runs import Run
 
 TEAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "dense": ("dense team", {"connections": "dense"}),
     "blocks": ("blocks only", {"connections": "blocks"}),
     "grown": ("BUN, 0.5 %", {"budget": 0.005}),
     "grown_6": ("BUN, 6 %", {"budget": 0.06}),
+    "random": ("random growth, 0.5 %", {"budget": 0.005, "grow_by": "random"}),
 }
 TASKS: dict[str, tuple[int, dict[str, Any]]] = {  # agents, settings
     "navigation": (
@@ -62,8 +66,14 @@ TASKS: dict[str, tuple[int, dict[str, Any]]] = {  # agents, settings
         },
     ),
 }
-NOISE = (0.0, 0.1, 0.2, 0.4, 0.8)  # standard deviations
-PLANTED = 6  # edges of the cue task: one a teacher
+NOISE = (0.1, 0.2, 0.4, 0.8)  # standard deviations
+DISTURBED: dict[str, tuple[str, list[Disturbance]]] = {  # of the observations: what it is called, and in which strengths
+    "gaussian": ("Gaussian noise", [gaussian(size) for size in NOISE]),
+    "bias": ("a bias", [bias(size) for size in (0.1, 0.2, 0.4)]),
+    "missing": ("missing numbers", [missing(share) for share in (0.1, 0.2, 0.4)]),
+    "adversary": ("an adversary", [adversary(size) for size in (0.05, 0.1, 0.2)]),
+}
+PLANTED, PAIRS = 6, 30  # edges of the cue task: one a teacher; ordered pairs of its agents
 
 
 def config(task: str, method: dict[str, Any]) -> LearnConfig:
@@ -77,11 +87,14 @@ def rows() -> dict[str, Row]:
 
 
 def measure(learner: Learner) -> dict:
-    """Returns under observation noise, on the same episodes each; connections between agents; which were planted."""
+    """Returns under disturbed observations, on the same episodes each; connections between agents; which were planted."""
     backbone, task = learner.policy.backbone, learner.task
     assert isinstance(backbone, BUNBackbone)
     edges = backbone.edges().numpy()
-    out = {"noise": [learner.evaluate(FINAL_EPISODES, sigma, seed=1) for sigma in NOISE], "edges": edges.tolist()}
+    out: dict[str, Any] = {
+        name: [learner.evaluate(FINAL_EPISODES, disturb, seed=1) for disturb in strengths] for name, (_, strengths) in DISTURBED.items()
+    }
+    out["edges"] = edges.tolist()
     if isinstance(task, Cue):
         planted = np.zeros_like(edges)
         planted[np.arange(task.agents), task.teacher] = 1
@@ -89,123 +102,100 @@ def measure(learner: Learner) -> dict:
     return out
 
 
-def flops_share(task: str, name: str) -> Callable[[Rows], Verdict]:
-    def judge(rows: Rows) -> Verdict:
-        share = mean(rows[f"{task}_{name}"], flops) / mean(rows[f"{task}_dense"], flops)
-        return Verdict(f"{100 * share:.1f} % of the dense team's", share <= 0.25)
-
-    return judge
-
-
-def flops(run: dict) -> float:
+def flops(run: Run) -> float:
     return run["stats"]["flops"]
 
 
-def relative_loss(run: dict) -> list[float]:
-    """Share of what learning gained that is lost at each noise."""
-    start, noise = run["curve"]["return"][0], run["measures"]["noise"]
-    return [(noise[0] - value) / (noise[0] - start) for value in noise]
+def lost(kind: str) -> Number:
+    """Share of what was gained over random play that a disturbance takes, the mean over its strengths."""
+    return lambda run: float(np.mean([final(run) - value for value in run["measures"][kind]])) / gain(run)
 
 
-def mean_loss(run: dict) -> float:
-    """Relative loss, the mean over the noises that are not 0."""
-    return float(np.mean(relative_loss(run)[1:]))
-
-
-def less_loss(task: str) -> Callable[[Rows], Verdict]:
-    def judge(rows: Rows) -> Verdict:
-        ours, dense = rows[f"{task}_grown"], rows[f"{task}_dense"]
-        said = f"loses {told(ours, mean_loss)} of its gain, dense {told(dense, mean_loss)}"
-        return Verdict(said, clearly_more(dense, ours, mean_loss))
-
-    return judge
-
-
-def recall_precision(run: dict) -> tuple[float, float]:
+def recall_precision(run: Run) -> tuple[float, float]:
     """Of the planted edges: share that was grown, and share of the grown weights that lie on them."""
     edges, planted = np.array(run["measures"]["edges"]), np.array(run["measures"]["planted"]) > 0
     return float((edges[planted] > 0).mean()), float(edges[planted].sum() / max(edges.sum(), 1))
 
 
-def edges_found(rows: Rows) -> Verdict:
-    runs = rows["cue_grown"]
-    chance = PLANTED / (PLANTED * (PLANTED - 1))
-    recall, precision = (mean(runs, lambda run, i=i: recall_precision(run)[i]) for i in (0, 1))
-    return Verdict(f"recall {recall:.2f}, precision {precision:.2f} (by chance {chance:.2f})", recall == 1.0 and precision > 2 * chance)
+def precision(run: Run) -> float:
+    return recall_precision(run)[1]
 
 
-def more_is_noise(rows: Rows) -> Verdict:
-    small, large = (mean(rows[name], lambda run: recall_precision(run)[1]) for name in ("cue_grown", "cue_grown_6"))
-    return Verdict(f"precision {large:.2f} at 6 %, {small:.2f} at 0.5 %", large < small)
+def pairs(run: Run) -> int:
+    """Ordered pairs of agents that are connected."""
+    return int((np.array(run["measures"]["edges"]) > 0).sum())
 
 
-def readable(rows: Rows) -> Verdict:
-    runs = rows["cue_grown"]
-    pairs = [np.array(run["measures"]["edges"]) > 0 for run in runs]
-    count = float(np.mean([pair.sum() for pair in pairs]))
-    everything = PLANTED * (PLANTED - 1)
-    return Verdict(f"{count:.1f} of {everything} pairs connected, {mean(runs, edges_count):.0f} weights", count <= everything / 2)
+def all_found(runs: Sequence[Run]) -> str:
+    return f"recall {', '.join(f'{recall_precision(run)[0]:.2f}' for run in runs)}"
 
 
-def edges_count(run: dict) -> float:
-    return float(np.sum(run["measures"]["edges"]))
+def connected(runs: Sequence[Run]) -> str:
+    return f"{', '.join(str(pairs(run)) for run in runs)} of {PAIRS} pairs"
 
 
 def claims() -> list[Claim]:
     out = []
     for task in TASKS:
-        needs = (f"{task}_grown", f"{task}_dense")
+        grown, dense, blocks, anywhere = (f"{task}_{name}" for name in ("grown", "dense", "blocks", "random"))
         out += [
+            Claim(f"{task}: at least 95 % of the dense team's gain", "comparable", (grown, dense), keeps(grown, dense, 0.95)),
+            Claim(f"{task}: at most 25 % of the dense team's FLOPs", "25 %", (grown, dense), at_most(grown, dense, flops, 0.25)),
             Claim(
-                f"{task}: return comparable to the dense team's (at least 95 % of its gain)",
-                "comparable",
-                needs,
-                keeps(*needs, share=0.95),
-                RETURN[task],
+                f"{task}: growing brings something: ahead of the blocks alone",
+                "coordination where needed",
+                (grown, blocks),
+                ahead(grown, blocks),
             ),
-            Claim(f"{task}: at most 25 % of the dense team's FLOPs", "25 %", needs, flops_share(task, "grown"), FLOPS, counted=True),
             Claim(
-                f"{task}: smaller relative loss under observation noise than the dense team",
-                "more robust",
-                needs,
-                less_loss(task),
-                NOISY[task],
+                f"{task}: the gradient chooses well: ahead of random growth",
+                "grown by the gradient",
+                (grown, anywhere),
+                ahead(grown, anywhere),
             ),
         ]
+        for kind, (title, _) in DISTURBED.items():
+            paper = "more robust" if kind == "gaussian" else "not in the paper"
+            text = f"{task}: {title} takes a smaller share of the gain than of the dense team's"
+            out.append(Claim(text, paper, (grown, dense), less(grown, dense, lost(kind), "loses")))
+    grown = "cue_grown"
     return [
         *out,
-        Claim("cue: the planted dependencies are found", "a small budget recovers the graph best", ("cue_grown",), edges_found, EDGES),
-        Claim("cue: a large budget adds noise edges", "6 % adds noise edges", ("cue_grown", "cue_grown_6"), more_is_noise, EDGES),
-        Claim("cue: the grown graph is sparse (at most half of the pairs)", "sparse, readable", ("cue_grown",), readable, EDGES),
+        Claim(
+            "cue: every planted dependency is found, in most seeds",
+            "a small budget recovers the graph",
+            (grown,),
+            mostly(grown, lambda run: recall_precision(run)[0] == 1.0, all_found),
+        ),
+        Claim(
+            "cue: more than twice as many grown weights as by chance lie on planted dependencies",
+            "a small budget recovers the graph",
+            (grown,),
+            above_number(grown, precision, 2 * PLANTED / PAIRS, f"precision (by chance {PLANTED / PAIRS:.2f})"),
+        ),
+        Claim(
+            "cue: a large budget adds noise edges (less precision)",
+            "6 % adds noise edges",
+            ("cue_grown_6", grown),
+            less("cue_grown_6", grown, precision, "precision"),
+        ),
+        Claim(
+            "cue: at most half of the pairs are connected, in most seeds",
+            "sparse, readable",
+            (grown,),
+            mostly(grown, lambda run: pairs(run) <= PAIRS / 2, connected),
+        ),
     ]
-
-
-RETURN = {
-    "navigation": "",
-    "cue": "growth ends at half of the training with some 10 to 60 of the 256 weights between a teacher's symbols and a learner's hidden "
-    "neurons; the dense team has them all and goes on learning (see the curves).",
-    "spread": "",
-}
-NOISY = {
-    "navigation": "BUN has more to lose: its return is above the dense team's at every noise (at the largest by a hair). The team of "
-    "blocks alone loses as large a share, so it is not what was grown: a policy that stops exactly at its landmark is thrown off by what "
-    "does not disturb one that stops near it.",
-    "cue": "BUN loses the smaller share, but by less than twice the standard error.",
-    "spread": "BUN has more to lose: its return is above the dense team's at every noise. Both lose so little of a gain of 4 to 5 that the "
-    "share is mostly chance.",
-}
-FLOPS = ""
-EDGES = (
-    "a pair counts from its first weight. Most of the weights lie on few pairs (see the graph), but the noise of the gradients puts "
-    "single ones elsewhere."
-)
 
 
 def plots(rows: Rows) -> dict[str, tuple[str, Figure]]:
     """FLOPs against return, the noise sweep, and the grown graphs."""
     return {
         "flops": ("Return over FLOPs of a decision: a dot each seed.", flops_plot(rows)),
-        "noise": ("Share of the gain that is lost under Gaussian observation noise: mean over seeds, lowest to highest.", noise_plot(rows)),
+        "noise": (
+            "Share of the gain over random play that Gaussian observation noise takes: mean over seeds, lowest to highest.",
+            noise_plot(rows),
+        ),
         "graph": (
             "Weights grown between agents, from the agent of a column to that of a row, summed over seeds; frames are planted "
             "dependencies.",
@@ -231,7 +221,8 @@ def noise_plot(rows: Rows) -> Figure:
     figure, every = panels(len(TASKS), size=(4.8, 3.9))
     for axes, task in zip(every, TASKS):
         for color, (name, (title, _)) in zip(COLORS, TEAMS.items()):
-            losses = np.array([relative_loss(run) for run in rows.get(f"{task}_{name}", [])])
+            found = rows.get(f"{task}_{name}", [])
+            losses = np.array([[(final(run) - value) / gain(run) for value in run["measures"]["gaussian"]] for run in found])
             if len(losses):
                 axes.plot(NOISE, losses.mean(0), "o-", color=color, label=title, linewidth=1.6)
                 axes.fill_between(NOISE, losses.min(0), losses.max(0), color=color, alpha=0.12, linewidth=0)
@@ -274,8 +265,11 @@ EXPERIMENT = Experiment(
         "time, the symbol that a certain other agent sees. `spread` is cooperative navigation with 5 agents, equal to "
         "`mpe2.simple_spread_v3`, where nobody has a landmark of its own. The team is one network with the observations as inputs, 64 "
         "hidden neurons and 32 outputs an agent, and heads of each agent's own; *dense* has all weights, *blocks* those within agents "
-        "only, BUN begins with the blocks and adds 0.5 % or 6 % of the absent weights of the first layer until half of the training. "
-        "Noise is Gaussian, added to the observations of the trained policies."
+        "only, BUN begins with the blocks and adds 0.5 % or 6 % of the absent weights of the first layer until half of the training, where "
+        "the gradient is largest; *random growth* adds as many anywhere. Observations of the trained policies are disturbed by Gaussian "
+        f"noise (deviations {', '.join(map(str, NOISE))}), a bias (every number off by 0.1, 0.2 or 0.4, always the same way), missing "
+        "numbers (0 with a chance of 0.1, 0.2 or 0.4) and an adversary (fast gradient sign, 0.05, 0.1 or 0.2); what is lost is the mean "
+        "over the strengths."
     ),
     rows=rows(),
     measure=measure,

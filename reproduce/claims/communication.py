@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from arena.plots import COLORS
-from reproduce.claims.experiment import Claim, Experiment, Row, Rows, Verdict, ahead, difference
+from reproduce.claims.experiment import Experiment, Row
+from reproduce.claims.judges import Claim, Judged, Rows, ahead, by_seed
 from reproduce.claims.plots import panels, plain_axes
 from reproduce.tasks.cue import CueConfig
 from reproduce.tasks.learn import LearnConfig, Learner
+from reproduce.verdicts import more
 
 MESSAGES = {"learned": "learned messages", "frozen": "frozen random messages", "none": "no messages"}
 SHARING = {"slot": "independent", "shared": "shared"}
@@ -59,77 +62,54 @@ def measure(learner: Learner) -> dict:
     return {}
 
 
-def helps(name: str, setting: Setting, sharing: str, size: int, other: str, paper: str, reason: str) -> Claim:
+def helps(name: str, setting: Setting, sharing: str, size: int, other: str, paper: str) -> Claim:
     """Learned messages are ahead of a control."""
     one, rest = (f"{name}_{sharing}_{messages}_{size}" for messages in ("learned", other))
     control = {"none": "of none", "frozen": "of frozen random ones"}[other]
     text = f"{setting.title}, {SHARING[sharing]}, h {size}: learned messages ahead {control}"
-    return Claim(text, paper, (one, rest), ahead(one, rest), reason)
+    return Claim(text, paper, (one, rest), ahead(one, rest))
 
 
-def sharing_leads(name: str, setting: Setting, size: int, reason: str) -> Claim:
+def sharing_leads(name: str, setting: Setting, size: int) -> Claim:
     """Independence costs something."""
     one, other = f"{name}_shared_learned_{size}", f"{name}_slot_learned_{size}"
     text = f"{setting.title}, h {size}: with messages, sharing is ahead of independence"
-    return Claim(text, "independent learners lag behind", (one, other), ahead(one, other), reason)
+    return Claim(text, "independent learners lag behind", (one, other), ahead(one, other))
 
 
-def size_replaces(name: str, setting: Setting, sharing: str, reason: str) -> Claim:
+def added(rows: Rows, name: str, sharing: str, size: int) -> dict[int, float]:
+    """What messages add to the return, by seed."""
+    learned, none = (by_seed(rows[f"{name}_{sharing}_{messages}_{size}"]) for messages in ("learned", "none"))
+    return {seed: learned[seed] - none[seed] for seed in learned.keys() & none.keys()}
+
+
+def size_replaces(name: str, setting: Setting, sharing: str) -> Claim:
     """What messages add is less in a larger network."""
     ends = setting.sizes[0], setting.sizes[-1]
     needs = tuple(f"{name}_{sharing}_{messages}_{size}" for size in ends for messages in ("learned", "none"))
 
-    def judge(rows: Rows) -> Verdict:
-        added = [difference(rows[f"{name}_{sharing}_learned_{size}"], rows[f"{name}_{sharing}_none_{size}"]) for size in ends]
-        ours = ", ".join(f"{by:+.2f} (error {error:.2f}) at h {size}" for size, (by, error) in zip(ends, added))
-        return Verdict(f"messages add {ours}", added[1][0] < added[0][0])
+    def judge(rows: Rows) -> Judged:
+        small, large = (added(rows, name, sharing, size) for size in ends)
+        ours = ", ".join(f"{np.mean(list(by.values())):+.2f} at h {size}" for size, by in zip(ends, (small, large)))
+        return Judged(f"messages add {ours}", more(small, large))
 
     text = f"{setting.title}, {SHARING[sharing]}: messages add less in the larger network"
-    return Claim(text, "capacity can replace communication", needs, judge, reason)
+    return Claim(text, "capacity can replace communication", needs, judge)
 
 
-def claims_of(settings: Mapping[str, Setting], reasons: Mapping[str, Mapping[str, str]]) -> list[Claim]:
+def claims_of(settings: Mapping[str, Setting]) -> list[Claim]:
     """For every setting: against none, against frozen ones, sharing against independence; and sizes where there are several."""
     out = []
     for name, setting in settings.items():
-        why = reasons[name]
         for sharing in SHARING:
             for size in setting.sizes:
                 paper = "learned ahead of none" if sharing == "slot" else "more so with sharing"
                 for other, said in (("none", paper), ("frozen", "not in the paper")):
-                    out.append(helps(name, setting, sharing, size, other, said, why[other]))
-        out += [sharing_leads(name, setting, size, why["lag"]) for size in setting.sizes]
+                    out.append(helps(name, setting, sharing, size, other, said))
+        out += [sharing_leads(name, setting, size) for size in setting.sizes]
         if len(setting.sizes) > 1:
-            out += [size_replaces(name, setting, sharing, why["size"]) for sharing in SHARING]
+            out += [size_replaces(name, setting, sharing) for sharing in SHARING]
     return out
-
-
-AVOIDS = (
-    "At the published penalty PPO learns, in every row, to keep away from the prey (a return of -1 is that of never coming near): before "
-    "two predators meet at a prey, each lone attempt on the way costs all, and a policy that is judged by what the others now do leaves "
-    "the hunt before they learn to join it. With a lone attempt at -0.25 the same settings hunt."
-)
-SLOWER = (
-    "messages are inputs that change while their senders learn, and the policy with them learns more slowly from the start (see the "
-    "curves); what they tell is not needed to hunt at this penalty, as the rows without messages show."
-)
-SEATS = (
-    "most likely because the one network must learn for each seat whom to hear, and what is told to it is only the seat's number; "
-    "independent agents have a network each for that."
-)
-UNSEEN = (
-    "the task leaves nothing that size could replace: an agent cannot see the symbol that it must name, and without messages networks of "
-    "both sizes reach what is the best without them."
-)
-CROWDED = (
-    "messages slow the small network down more than they help it: in 32 neurons they share the room with the observation. With a shared "
-    "network, which has the experience of all agents, it is as the paper says."
-)
-REASONS: dict[str, dict[str, str]] = {
-    "cue": {"none": "", "frozen": "", "lag": SEATS, "size": UNSEEN},
-    "hunt": {"none": SLOWER, "frozen": SLOWER, "lag": "", "size": CROWDED},
-    "published": {"none": AVOIDS, "frozen": AVOIDS, "lag": AVOIDS},
-}
 
 
 def plots(rows: Rows) -> dict[str, tuple[str, Figure]]:
@@ -182,7 +162,7 @@ EXPERIMENT = Experiment(
     about=about(),
     rows=rows_of(SETTINGS, config),
     measure=measure,
-    claims=claims_of(SETTINGS, REASONS),
+    claims=claims_of(SETTINGS),
     plots=plots,
     panels={
         f"{setting.title}, {title}": tuple(f"{name}_{sharing}_{messages}_{size}" for size in setting.sizes for messages in MESSAGES)

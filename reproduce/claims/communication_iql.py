@@ -7,8 +7,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from arena.plots import COLORS
-from reproduce.claims.communication import MESSAGES, SEATS, SHARING, Setting, alone, claims_of, rows_of
-from reproduce.claims.experiment import Experiment, Rows
+from reproduce.claims.communication import MESSAGES, SHARING, Setting, alone, claims_of, rows_of
+from reproduce.claims.experiment import Experiment
+from reproduce.claims.judges import Rows
 from reproduce.claims.plots import panels, plain_axes
 from reproduce.tasks.q_learn import QConfig, QLearner
 from training.value_based.nets import NetConfig
@@ -51,28 +52,6 @@ def measure(learner: QLearner) -> dict:
     return {"updates": learner.updates}
 
 
-UNSEEN = (
-    "the task leaves nothing that size could replace: without messages networks of all sizes reach what is the best without them. "
-    "With messages a larger network reads more of them."
-)
-NOT_NEEDED = (
-    "what the messages tell is not needed to hunt at this penalty, as the rows without messages show, and they are inputs that change"
-    " while their senders learn."
-)
-CROWDED = (
-    "messages slow the small networks down more than they help them: in 32 neurons they share the room with the observation, and "
-    "frozen random ones, which tell as little as possible, cost the most there."
-)
-ONE_FOR_ALL = (
-    "at h 32 the other way, at h 128 by less than twice the standard error: one network that hunts from four seats needs the room, and "
-    "runs are short."
-)
-REASONS: dict[str, dict[str, str]] = {
-    "cue": {"none": "", "frozen": "", "lag": SEATS, "size": UNSEEN},
-    "hunt": {"none": NOT_NEEDED, "frozen": NOT_NEEDED, "lag": ONE_FOR_ALL, "size": CROWDED},
-}
-
-
 def plots(rows: Rows) -> dict[str, tuple[str, Figure]]:
     """Final returns over the network's width."""
     figure, every = panels(len(SETTINGS) * len(SHARING), columns=2, size=(5.0, 3.8))
@@ -112,7 +91,7 @@ EXPERIMENT = Experiment(
     about=about(),
     rows=rows_of(SETTINGS, config),
     measure=measure,
-    claims=claims_of(SETTINGS, REASONS),
+    claims=claims_of(SETTINGS),
     plots=plots,
     panels={
         f"{setting.title}, {title}": tuple(f"{name}_{sharing}_{messages}_{size}" for size in setting.sizes for messages in MESSAGES)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from reproduce.claims.experiment import FINAL_EPISODES, Claim, Experiment, Row, Rows, Verdict, ahead, clearly_more, final, mean, told
+from reproduce.claims.experiment import Experiment, Row
+from reproduce.claims.judges import EQUAL, Claim, Number, Rows, ahead, keeps, no_better, times_fewer
 from reproduce.claims.plots import returns_by_sparsity
-from reproduce.claims.sparsity import LEVELS, METHODS, least_saving, not_faster, saves, static_is_worst
+from reproduce.claims.sparsity import LEVELS, METHODS, NO_FASTER, not_faster, static_is_worst, times
 from reproduce.tasks.q_learn import MAST, RIGL, QConfig, QLearner
-from training.run.runs import Run
 from training.value_based.nets import NetConfig
 
 PARTS = {  # what MAST is without each of its parts
@@ -77,39 +76,13 @@ def rows() -> dict[str, Row]:
 
 
 def measure(learner: QLearner) -> dict:
-    """The return of random play, gradient steps made, and bytes that the replay holds when full."""
-    random = learner.evaluate(FINAL_EPISODES, seed=1, epsilon=1.0)
-    return {"random": random, "updates": learner.updates, "replay_bytes": learner.replay.nbytes}
+    """Gradient steps made, and bytes that the replay holds when full."""
+    return {"updates": learner.updates, "replay_bytes": learner.replay.nbytes}
 
 
-def over_random(run: Run) -> float:
-    """What is gained over random play. (Greedy play of an untrained network differs with the network.)"""
-    return final(run) - run["measures"]["random"]
-
-
-def loses_little(percent: int, reference: str = "dense") -> Callable[[Rows], Verdict]:
-    """MAST has at least 97 % of what the reference gains over random play, in the mean."""
-
-    def judge(rows: Rows) -> Verdict:
-        sparse, dense = rows[f"mast_{percent}"], rows[reference]
-        gained = mean(dense, over_random)
-        if gained <= 0:
-            return Verdict(f"the dense learner is not ahead of random play ({told(dense)})", False)
-        share = mean(sparse, over_random) / gained
-        return Verdict(f"{100 * share:.1f} % of its gain over random play ({told(sparse)} against {told(dense)})", share >= 0.97)
-
-    return judge
-
-
-def counted(what: str) -> Callable[[Run], float]:
+def counted(what: str) -> Number:
     """A figure of a run's network."""
     return lambda run: run["stats"][what]
-
-
-def no_help(rows: Rows) -> Verdict:
-    """Not clearly more."""
-    more = clearly_more(rows["dense_dual"], rows["dense"])
-    return Verdict(f"{told(rows['dense_dual'])} against {told(rows['dense'])}", None if more is None else not more)
 
 
 COUNTED = {
@@ -122,58 +95,32 @@ COUNTED = {
 def claims() -> list[Claim]:
     out = []
     for percent in LEVELS:
-        text = f"MAST, {percent} % sparse, loses less than 3 % of dense"
-        out.append(Claim(text, "< 3 % loss", ("dense", f"mast_{percent}"), loses_little(percent), SHORT))
-    for percent in LEVELS:
-        needs = ("dense_mast", f"mast_{percent}")
-        text = f"MAST, {percent} % sparse, loses less than 3 % of the dense learner with the same targets and buffers"
-        out.append(Claim(text, "not in the paper", needs, loses_little(percent, "dense_mast"), SHORT))
-    for what, (title, paper) in COUNTED.items():
-        for percent in LEVELS:
-            text = f"MAST, {percent} % sparse, has at least {least_saving(percent):.3g} times fewer {title}"
-            out.append(Claim(text, paper, ("dense", f"mast_{percent}"), saves(counted(what), "mast", percent), BIASES, counted=True))
-    for percent in LEVELS:
-        needs = tuple(f"{name}_{percent}" for name in (*METHODS, "mast"))
-        text = f"Of the sparse methods static masks are worst, at {percent} %"
-        out.append(Claim(text, "static worst", needs, static_is_worst({**METHODS, "mast": "MAST"}, percent), SMALL_TASK))
-    for percent in LEVELS:
+        ours, small, rigl = f"mast_{percent}", f"small_{percent}", f"rigl_{percent}"
+        text = f"MAST, {percent} % sparse, keeps at least 97 % of the gain of dense"
+        out.append(Claim(text, "< 3 % loss", ("dense", ours), keeps(ours, "dense", 0.97)))
+        text += " with the same targets and buffers"
+        out.append(Claim(text, "not in the paper", ("dense_mast", ours), keeps(ours, "dense_mast", 0.97)))
+        for what, (title, paper) in COUNTED.items():
+            text = f"MAST, {percent} % sparse: {times(percent):.3g} times fewer {title}"
+            out.append(Claim(text, paper, ("dense", ours), times_fewer(ours, "dense", counted(what), times(percent))))
+        methods = (*METHODS, "mast")
+        needs = tuple(f"{name}_{percent}" for name in methods)
+        text = f"Static masks return less than every other sparse method, at {percent} %"
+        out.append(Claim(text, "static worst", needs, static_is_worst(methods, percent)))
         for method, title in METHODS.items():
-            needs = (f"small_{percent}", f"{method}_{percent}")
-            out.append(
-                Claim(f"A small dense learner of equal size is ahead of {title}, at {percent} %", "yes", needs, ahead(*needs), NARROW)
-            )
-        needs = (f"mast_{percent}", f"small_{percent}")
-        out.append(Claim(f"MAST is ahead of a small dense learner of equal size, at {percent} %", "yes", needs, ahead(*needs), SHORT))
-        needs = (f"mast_{percent}", f"rigl_{percent}")
-        out.append(Claim(f"MAST is ahead of RigL, at {percent} %", "yes", needs, ahead(*needs), SHORT))
+            needs = (small, f"{method}_{percent}")
+            out.append(Claim(f"A small dense learner of equal size is ahead of {title}, at {percent} %", "yes", needs, ahead(*needs)))
+        out.append(Claim(f"MAST is ahead of a small dense learner of equal size, at {percent} %", "yes", (ours, small), ahead(ours, small)))
+        out.append(Claim(f"MAST is ahead of RigL, at {percent} %", "yes", (ours, rigl), ahead(ours, rigl)))
         for part, (title, _) in PARTS.items():
-            needs = (f"mast_{percent}", f"mast_{percent}_no_{part}")
-            out.append(
-                Claim(f"MAST is ahead of itself without {title}, at {percent} %", "each part helps", needs, ahead(*needs), PARTS_WHY)
-            )
-    out.append(Claim("Dual buffers do not help a dense learner", "they do not", ("dense", "dense_dual"), no_help))
-    text = "Unstructured sparsity does not make training faster"
+            needs = (ours, f"{ours}_no_{part}")
+            out.append(Claim(f"MAST is ahead of itself without {title}, at {percent} %", "each part helps", needs, ahead(*needs)))
+    needs = ("dense_dual", "dense")
+    out.append(
+        Claim(f"Dual buffers bring a dense learner at most {EQUAL:.0%} of its gain", "they do not help it", needs, no_better(*needs))
+    )
+    text = f"Unstructured sparsity makes training no faster (at least {NO_FASTER:.0%} of dense's CPU time)"
     return [*out, Claim(text, "FLOPs need not show in running time", ("dense", "rigl_90"), not_faster)]
-
-
-SHORT = (
-    "on this task there is little to repair: the dense learner gains nothing from the same targets and buffers, and the sparse rows "
-    "differ from it and from each other by about a deviation over seeds. Runs are short for sparse networks, too: 1,440 gradient "
-    "steps, in which connections change fourteen times."
-)
-NARROW = (
-    "the other way, or by less than twice the standard error. Recurrent networks of 13 to 27 neurons learn no better here than wide "
-    "ones with as few weights."
-)
-BIASES = "biases and the products with the mixer's made weights stay, and weigh more the sparser the rest is."
-SMALL_TASK = (
-    "on a task this small the rows differ by less than their seeds; at 95 % sparsity, where capacity is short, static masks are last,"
-    " as in the paper."
-)
-PARTS_WHY = (
-    "as for the dense learner, which gains nothing from the parts together. Soft Mellowmax seems to cost something at 95 %: it lowers"
-    " targets towards the mean over actions, which most likely hides small differences from a network that tells actions apart badly."
-)
 
 
 def plots(rows: Rows) -> dict[str, tuple[str, Figure]]:

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-from reproduce.claims.experiment import Rows, Verdict, mean, told
-from training.run.runs import Run
+from reproduce.claims.judges import Judge, Judged, Rows, by_seed, lowest, mean
+from reproduce.verdicts import at_least
 
 LEVELS = (80, 90, 95)  # percent of weights absent
 METHODS = {"static": "static mask", "set": "SET", "rigl": "RigL"}
+NO_FASTER = 0.9  # times the time of dense, and more, is no faster
 
 
-def least_saving(percent: int) -> float:
-    """How many times fewer of something a network must have: half of what its density alone would save."""
-    return 0.5 / (1 - percent / 100)
+def times(percent: int) -> float:
+    """How many times fewer weights are left, as the papers count: 5, 10 and 20."""
+    return 100 / (100 - percent)
 
 
-def saves(number: Callable[[Run], float], method: str, percent: int) -> Callable[[Rows], Verdict]:
-    """Whether the sparse rows have so many times fewer of `number` than the dense ones (`least_saving`), in the mean."""
-
-    def judge(rows: Rows) -> Verdict:
-        times = mean(rows["dense"], number) / mean(rows[f"{method}_{percent}"], number)
-        return Verdict(f"{times:.1f} times fewer", times >= least_saving(percent))
-
-    return judge
+def static_is_worst(methods: tuple[str, ...], percent: int) -> Judge:
+    """Static masks return less than each of the other methods."""
+    return lowest(f"static_{percent}", [f"{name}_{percent}" for name in methods if name != "static"])
 
 
-def static_is_worst(methods: Mapping[str, str], percent: int) -> Callable[[Rows], Verdict]:
-    """Whether static masks return the least of the `methods` (name -> title), in the mean."""
-
-    def judge(rows: Rows) -> Verdict:
-        means = {name: mean(rows[f"{name}_{percent}"]) for name in methods}
-        ours = ", ".join(f"{title} {told(rows[f'{name}_{percent}'])}" for name, title in methods.items())
-        return Verdict(ours, min(means, key=lambda name: means[name]) == "static")
-
-    return judge
-
-
-def not_faster(rows: Rows) -> Verdict:
-    """Whether nine weights in ten absent make training no faster."""
-    ratio = mean(rows["rigl_90"], lambda run: run["train_seconds"]) / mean(rows["dense"], lambda run: run["train_seconds"])
-    return Verdict(f"{ratio:.2f} times the CPU time of dense", ratio > 0.9)
+def not_faster(rows: Rows) -> Judged:
+    """Nine weights in ten absent make training no faster: at least `NO_FASTER` times the CPU time of dense."""
+    sparse, dense = (by_seed(rows[name], lambda run: run["train_seconds"]) for name in ("rigl_90", "dense"))
+    said = ", ".join(f"`{name}` {mean(rows[name], lambda run: run['train_seconds']):.1f} s of CPU" for name in ("rigl_90", "dense"))
+    return Judged(said, at_least(sparse, dense, NO_FASTER), percent=True)

@@ -6,7 +6,6 @@ ratio. The policy is a small input layer, the backbone, and a head each for acti
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,10 +18,12 @@ from torch import Tensor
 
 from agent.backbones import Backbone, Entities, Experience, linear_stats
 from agent.layers import linear, tanh
-from agent.policy import BACKBONES
+from agent.policy import BACKBONES, own_backbone
 from engine.config import check_choice, check_range
+from engine.parts import is_part
 from reproduce.tasks import Task, make_task
 from reproduce.tasks.curve import run_with_curve
+from reproduce.tasks.disturbed import Disturbance
 from training.ppo.loss import ppo_loss
 from training.trajectories.advantages import gae, normalize
 
@@ -36,6 +37,7 @@ class LearnConfig:
     task: str = "spread"
     options: dict[str, Any] = field(default_factory=dict)
     backbone: str = "dense"
+    """One of ours, or a class of your own as package.module:Class or path/to/file.py:Class."""
     method: dict[str, Any] = field(default_factory=dict)
     sparsity: float = 0.0
     """Share of the weights of input layer and backbone that is absent; 0 is dense."""
@@ -66,7 +68,8 @@ class LearnConfig:
     eval_episodes: int = 64
 
     def __post_init__(self) -> None:
-        check_choice(self, sorted(BACKBONES), "backbone")
+        if not is_part(self.backbone):
+            check_choice(self, sorted(BACKBONES), "backbone")
         check_range(self, 1, None, "width", "env_steps", "envs", "rollout_steps", "epochs", "minibatches", "evaluations", "eval_episodes")
         if self.minibatches > self.envs * self.rollout_steps:
             raise ValueError(
@@ -96,6 +99,14 @@ class Output(NamedTuple):
     fields: dict[str, Tensor]  # [M, width] each
 
 
+def make_backbone(config: LearnConfig) -> Backbone:
+    """The backbone by name, or one of the user's own, which has no `method`."""
+    if is_part(config.backbone):
+        return own_backbone(config.backbone, config.width)
+    make, make_config = BACKBONES[config.backbone]
+    return make(config.width, make_config(**config.method))
+
+
 class TaskPolicy(nn.Module):
     """Input layer -> backbone -> action logits and value. Rows are agents, ordered by environment, then slot."""
 
@@ -108,10 +119,9 @@ class TaskPolicy(nn.Module):
 
         if not config.input_layer and task.features > width:
             raise ValueError(f"width is {width}, but without an input layer it must be at least the observation's {task.features}.")
-        make, make_config = BACKBONES[config.backbone]
         self.fill = width - task.features
         self.enter = layer(task.features, width) if config.input_layer else None
-        self.backbone: Backbone = make(width, make_config(**config.method))
+        self.backbone: Backbone = make_backbone(config)
         self.actor = layer(width, task.actions, 0.01)
         self.critic = layer(width, 1, 0.01)
         self.kinds = torch.from_numpy(task.kinds)
@@ -314,36 +324,39 @@ class Learner:
         self.optimizer.step()
         return metrics
 
-    def evaluate(self, episodes: int | None = None, noise: float = 0.0, seed: int = 0, greedy: bool = False) -> float:
+    def evaluate(
+        self, episodes: int | None = None, disturb: Disturbance | None = None, seed: int = 0, greedy: bool = False, anyhow: bool = False
+    ) -> float:
         """Mean over agents of the return of whole episodes of unseen environments; leaves training as it was.
 
-        `noise` is the standard deviation of a Gaussian that is added to every observation. Environments, actions and noise
-        depend on the run's seed and `seed` only, so that noises are compared on the same environments.
+        `disturb` changes what the policy sees (`reproduce.tasks.disturbed`). Environments, actions and disturbances depend on
+        the run's seed and `seed` only, so that disturbances are compared on the same environments. With `anyhow` the policy
+        is not asked: every legal action is as likely.
         """
-        return float(np.mean(self.returns(episodes, noise, seed, greedy)))
+        return float(np.mean(self.returns(episodes, disturb, seed, greedy, anyhow)))
+
+    def random_return(self, episodes: int, seed: int) -> float:
+        """What play without a policy gets, every legal action being as likely: the zero of a scale."""
+        return self.evaluate(episodes, seed=seed, anyhow=True)
 
     @torch.no_grad()
-    def returns(self, episodes: int | None = None, noise: float = 0.0, seed: int = 0, greedy: bool = False) -> np.ndarray:
+    def returns(
+        self, episodes: int | None = None, disturb: Disturbance | None = None, seed: int = 0, greedy: bool = False, anyhow: bool = False
+    ) -> np.ndarray:
         """`[episodes, N]` returns, see `evaluate`."""
         config = self.config
         seed = EVALUATION_SEED + 1000 * seed + config.seed
         task = make_task(config.task, episodes or config.eval_episodes, seed, **config.options)
-        generator, shaken = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+        generator, shaken = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
         total = np.zeros((task.envs, task.agents))
         running = np.ones(task.envs, np.bool_)
         while running.any():
-            seen = task.observe()
-            if noise > 0.0:
-                seen = seen + noise * shaken.standard_normal(seen.shape, np.float32)
-            feature, mask = torch.from_numpy(seen).flatten(0, 1), torch.from_numpy(task.mask()).flatten(0, 1)
-            logits = self.policy(feature, mask).logits
+            feature, mask = torch.from_numpy(task.observe()).flatten(0, 1), torch.from_numpy(task.mask()).flatten(0, 1)
+            if disturb is not None:
+                feature = disturb(self.policy, feature, mask, shaken)
+            logits = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf) if anyhow else self.policy(feature, mask).logits
             action = logits.argmax(-1) if greedy else sample(logits, generator)[0]
             step = task.step(action.view(task.envs, task.agents).numpy())
             total += step.reward * running[:, None]
             running &= ~(step.done | step.truncated)
         return total
-
-
-def random_return(config: LearnConfig, episodes: int = 256) -> float:
-    """What an untrained policy, which is almost uniform over legal actions, gets: the zero of a scale."""
-    return Learner(dataclasses.replace(config, sparsity=0.0)).evaluate(episodes)

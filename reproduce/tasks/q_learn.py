@@ -285,6 +285,10 @@ class QLearner:
         """
         return float(np.mean(self.returns(episodes, seed, epsilon)))
 
+    def random_return(self, episodes: int, seed: int) -> float:
+        """What play without a policy gets, every legal action being as likely: the zero of a scale."""
+        return self.evaluate(episodes, seed, epsilon=1.0)
+
     @torch.no_grad()
     def returns(self, episodes: int | None = None, seed: int = 0, epsilon: float = 0.0) -> np.ndarray:
         """`[episodes, N]` returns, see `evaluate`."""

@@ -198,6 +198,18 @@ def test_who_shares_a_function_in_each_baseline(sharing):
             assert torch.allclose(out[i], out[j]) == alike
 
 
+def test_random_identities_are_not_learned_and_a_cluster_for_every_key_is_a_mask_for_every_agent(monkeypatch):
+    monkeypatch.setattr("agent.backbones.adaps.learn_identities", lambda *_, **__: pytest.fail("the autoencoder was asked"))
+    backbone = adapted(dataclasses.replace(SLOTS, identities="random", clusters=AGENTS, max_clusters=AGENTS))
+    assert sorted(backbone.cluster.tolist()) == list(range(AGENTS))
+    masks = {tuple(mask.int().tolist()) for mask in backbone.every_gate()[0].mask}
+    assert (
+        len(masks) == AGENTS and backbone.stats()["parameters"] == adapted(dataclasses.replace(QUICK, sharing="full")).stats()["parameters"]
+    )
+    again = adapted(dataclasses.replace(SLOTS, identities="random", clusters=AGENTS, max_clusters=AGENTS, seed=1))
+    assert not torch.equal(again.identity, backbone.identity)
+
+
 def test_selective_sharing_goes_on_from_the_common_net_and_its_optimiser_state():
     torch.manual_seed(0)
     backbone = AdapsBackbone(WIDTH, dataclasses.replace(QUICK, sharing="selective"))

@@ -127,6 +127,20 @@ def test_the_budget_is_kept_and_what_is_chosen_equals_a_search(grow_in):
         assert int(bun.edges().sum()) == int(budget * progress + 1e-9) <= budget and had in (None, budget)
 
 
+def test_random_growth_spends_the_same_budget_elsewhere():
+    made = {
+        by: make(BUNConfig(agents="slots", seats=4, hidden=8, interval=2, window=2, budget=0.1, grow_by=by))
+        for by in ("gradient", "random")
+    }
+    for bun in made.values():
+        for step in range(4):
+            grow(bun, 2, step / 4, seed=step)
+    one, other = (bun.team[0].mask for bun in made.values())
+    assert isinstance(one, Tensor) and isinstance(other, Tensor)
+    assert int(one.sum()) == int(other.sum()) > 4 * 8 * WIDTH and not torch.equal(one, other)
+    assert made["random"].stats()["flops"] == made["gradient"].stats()["flops"]
+
+
 def test_all_three_ways_to_compute_a_layer_agree():
     """Blocks alone, blocks and single connections, and the whole product; values and gradients of what is present."""
     torch.manual_seed(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 
 import numpy as np
@@ -81,6 +82,33 @@ def test_rigl_drops_the_smallest_weights_and_grows_the_largest_summed_gradients(
         kept = mask & expected
         assert torch.equal(topology.weights[i][kept], weight[kept])
         assert bool((topology.weights[i][~kept] == 0).all())  # what was dropped, and what was grown and starts there
+
+
+def test_what_was_just_dropped_may_regrow_if_so_told_and_then_goes_on_as_it_was():
+    """The weights whose gradients are largest are grown, be they absent or just dropped; a regrown one keeps value and moments."""
+    module, topology, optimizer = net(config=dataclasses.replace(CONFIG, drop=1.0, regrow=True))
+    gradients = learn(module, topology, optimizer, 3)
+    masks, weights = [m.clone() for m in topology.masks], [w.detach().clone() for w in topology.weights]
+    moments = [optimizer.state[w]["exp_avg"].clone() for w in topology.weights]
+    topology.between_iterations(0.0, optimizer)  # drops all that there is, or as many as are absent
+    regrown_in_all = 0
+    for i, (mask, weight) in enumerate(zip(masks, weights)):
+        k = min(int(mask.sum()), int((~mask).sum()))
+        score = (gradients[1][i] + gradients[2][i]).abs()
+        present = sorted(map(tuple, mask.nonzero().tolist()), key=lambda place: float(weight[place].abs()))
+        kept = mask.clone()
+        for place in present[:k]:
+            kept[place] = False
+        expected = kept.clone()
+        for place in sorted(map(tuple, (~kept).nonzero().tolist()), key=lambda place: -float(score[place]))[:k]:
+            expected[place] = True
+        assert torch.equal(topology.masks[i], expected)
+        stayed = mask & expected
+        regrown_in_all += int((stayed & ~kept).sum())
+        now = optimizer.state[topology.weights[i]]["exp_avg"]
+        assert torch.equal(topology.weights[i][stayed], weight[stayed]) and torch.equal(now[stayed], moments[i][stayed])
+        assert bool((topology.weights[i][~stayed] == 0).all()) and bool((now[~stayed & (mask | expected)] == 0).all())
+    assert regrown_in_all > 0
 
 
 def test_moments_of_dropped_and_grown_weights_are_cleared_and_no_others():

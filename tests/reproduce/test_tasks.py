@@ -11,6 +11,7 @@ import torch
 from reproduce.tasks import TASKS, make_task
 from reproduce.tasks.blind_particles import BlindParticles, BlindParticlesConfig
 from reproduce.tasks.cue import Cue, CueConfig
+from reproduce.tasks.disturbed import gaussian
 from reproduce.tasks.learn import LearnConfig, Learner
 from reproduce.tasks.predator_prey import EMPTY, MOVES, PREDATOR, PREY, VIEW, PredatorPrey, PredatorPreyConfig
 from reproduce.tasks.spread import Spread, SpreadConfig
@@ -215,8 +216,8 @@ def test_a_run_is_the_same_at_a_seed_and_evaluating_leaves_it_alone():
     config = dataclasses.replace(QUICK, env_steps=1_024)
     one, other = Learner(config), Learner(config)
     one.iterate()
-    for noise in (0.0, 0.5):
-        assert one.evaluate(8, noise) == one.evaluate(8, noise)
+    for disturb in (None, gaussian(0.5)):
+        assert one.evaluate(8, disturb) == one.evaluate(8, disturb)
     one.iterate()
     other.iterate()
     other.iterate()

@@ -22,6 +22,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from agent.backbones.adaps import AdapsConfig
+from agent.policy import SAYS_KIND, PolicyConfig
 from tests.training.test_league import differences, same
 from training.config import PPOConfig, TrainConfig
 from training.ppo.learner import PPOLearner
@@ -165,6 +167,25 @@ def gradients_of_three_layers(rank: int) -> list[float | None]:
     return [None if layer.bias.grad is None else float(layer.bias.grad) for layer in layers]
 
 
+def clusters_of_ranks(rank: int, shared: bool) -> str:
+    """What ranks whose autoencoders come to other identities say of their policies after one iteration, "" if they are equal."""
+    identities = torch.randn(30, 10, generator=torch.Generator().manual_seed(rank))
+    policy = PolicyConfig(backbone="adaps", adaps=AdapsConfig(warmup=0.0, clusters=2, hidden_features=SAYS_KIND))
+    trainer = PPOLearner(dataclasses.replace(SMALL, policy=policy))
+    backbone = trainer.policy.backbone
+    backbone.identities = lambda _: identities
+    if not shared:  # as it would be without the broadcast
+        find = backbone.between_iterations
+        backbone.between_iterations = lambda *told: find(*told) and False
+    trainer.step_iteration()
+    assert int(backbone.clusters) == 2
+    try:
+        parallel.check_equal(trainer.policy)
+    except parallel.RanksDiffer as error:
+        return str(error)
+    return ""
+
+
 def gradients_of_ranks(folder: Path) -> None:
     """What each rank does: its part of one gradient, and what ranks do when they disagree; the results are saved."""
     with parallel.group():
@@ -197,6 +218,7 @@ def gradients_of_ranks(folder: Path) -> None:
             ended = f"quietly with {quiet.code}"
         facts = {"groups": len(part.groups), "equal": equal, "flags": flags, "differ": differ, "told": told, "ended": ended}
         facts["biases"] = gradients_of_three_layers(rank)
+        facts["clusters"] = [clusters_of_ranks(rank, shared) for shared in (True, False)]
         torch.save(gradient, folder / f"{rank}.pt")
         importlib.import_module("torch._dynamo")  # as optimisers do at times
     facts["threads"] = threads_of_groups()
@@ -253,6 +275,12 @@ def test_what_no_rank_used_has_no_gradient(two_ranks):
         both, one, none = json.loads((two_ranks / f"{rank}.json").read_text())["biases"]
         # rank 1 weighs twice as much as rank 0
         assert both == 1.0 and one == pytest.approx(2 / 3) and none is None
+
+
+def test_masks_that_every_rank_would_choose_otherwise_are_the_first_ones(two_ranks):
+    for rank in (0, 1):
+        shared, alone = json.loads((two_ranks / f"{rank}.json").read_text())["clusters"]
+        assert shared == "" and "The weights of rank 1" in alone
 
 
 def test_ranks_agree_or_all_know_that_they_do_not(two_ranks):

@@ -95,7 +95,9 @@ class PPOLearner:
         metrics = self.learn()
         self.env_steps += self.iteration_steps
         with self.clock("network"):
-            self.policy.between_iterations(min(1.0, self.env_steps / self.config.env_steps), self.optimizer, self.experience)
+            progress = min(1.0, self.env_steps / self.config.env_steps)
+            if parallel.any_rank(self.policy.between_iterations(progress, self.optimizer, self.experience)):
+                parallel.share_weights(self.policy)
         metrics.update({f"network/{name}": value for name, value in self.policy.stats().items()})
         metrics, finished, reports = zip(*parallel.everywhere((metrics, finished, self.seats.report())))
         means = {name: float(np.mean([m[name] for m in metrics])) for name in metrics[0]}

@@ -112,7 +112,8 @@ class ValueLearner:
         metrics = self.learn()
         self.env_steps += self.iteration_steps
         with self.clock("network"):
-            self.policy.between_iterations(self.progress, self.optimizer, self.experience)
+            if parallel.any_rank(self.policy.between_iterations(self.progress, self.optimizer, self.experience)):
+                parallel.share_weights(self.policy)
         metrics.update({f"network/{name}": value for name, value in self.policy.stats().items()})
         metrics["charts/epsilon"] = self.epsilon
         metrics["charts/replay_mb"] = sum(piece.nbytes for piece in self.replay) / 1e6
