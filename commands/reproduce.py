@@ -20,11 +20,13 @@ ABOUT = {
     "backbones": About("the backbones on the game", "a run 26 to 64 s of training, evaluations besides"),
     "opening": About("what the place of a factory is worth", ""),
     "dials": About("a search of the numbers of the opponent warden", ""),
-    "bun": About("BUN, claims off the game", "6:08 of training"),
+    "bun": About("BUN, claims off the game", "12:32 of training"),
     "communication": About("independent communication, claims off the game", "16:49 of training; with --algo iql 1:08:05"),
     "adaps": About("adaptive parameter sharing, claims off the game", "10:46 of training"),
-    "sparse": About("dynamic sparse training, claims off the game", "8:28 of training"),
+    "sparse": About("dynamic sparse training, claims off the game", "11:54 of training"),
     "mast": About("MAST's sparse QMIX, claims off the game", "59:18 of training"),
+    "claims": About("the table of all claims, from the runs that are kept", "4 s"),
+    "task": About("a backbone, also one of your own, on a small task", ""),
 }
 
 

@@ -1,4 +1,4 @@
-"""Train an agent into a run folder: checkpoints, metrics (metrics.jsonl, and TensorBoard or W&B), config. --help-all shows all options.
+"""Train an agent into a run folder of checkpoints, metrics and config. --help-all shows all options.
 
 On several GPUs or machines: torchrun --nproc-per-node GPUS main.py train ... (docs/scaling.md).
 """

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import shlex
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from main import main
 from training.config import PPOConfig, TrainConfig
 from training.run import loggers
 from training.run.metrics import MetricsWriter, read_metrics
-from training.run.sessions import read_sessions
+from training.run.sessions import command, read_sessions
 from training.train import train
 
 PPO = PPOConfig(num_games=4, rollout_steps=8, epochs=1, minibatches=2)
@@ -69,7 +71,7 @@ def test_a_run_tells_its_logger_the_config_and_keeps_how_it_was_started(tmp_path
     train(dataclasses.replace(SMALL, env_steps=96), tmp_path / "run", resume=True, logger="none")
     first, second = read_sessions(tmp_path / "run")
     assert first["step"] == 0 and second["step"] == 64 and first["time"] < second["time"]
-    assert "pytest" in first["command"] and os.sep not in first["command"].split()[0]
+    assert first["command"] == command() and sys.orig_argv[-1] in shlex.split(command()) and os.sep not in command().split()[0]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed (the extra wandb)")

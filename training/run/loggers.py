@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import uuid
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -68,7 +69,10 @@ class TensorBoard:
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._writer.close()
+        try:
+            self._writer.close()
+        except OSError as error:  # metrics.jsonl is the record, and whatever ends the run is told by others
+            warnings.warn(f"TensorBoard's file is not complete: {error.strerror or error}.", stacklevel=2)
 
 
 class Wandb:

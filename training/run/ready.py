@@ -28,6 +28,7 @@ def get_ready(make: Callable[[TrainConfig], Any], config: TrainConfig) -> None:
         env_steps=1,
         seed=1,
         train_maps=2,
+        max_turns=1,  # so that a game ends
         compile=False,
         ppo=dataclasses.replace(config.ppo, **small, epochs=1, teacher=None),
         q=dataclasses.replace(config.q, **small, passes=1, replay=1),
