@@ -11,7 +11,7 @@ import numpy as np
 
 from agent.tasks.candidates import CANDIDATE, CANDIDATE_SIZE, STATE_SIZE
 
-RULE = 2.0  # by which the rule's candidate begins above the others
+RULE = 2.0  # by which the rule's candidate begins above the others, unless a head says otherwise
 HEADS = ".tasks.npz"  # how the name of a file of heads ends
 SCRIPTED = Path(__file__).resolve().parent.parent / "scripted"
 # built-in opponents that are the farm, and the file of their heads
@@ -35,13 +35,15 @@ class Head(NamedTuple):
     """[H]"""
     bare: np.ndarray
     """[], 1 if it was learned from scratch: there is no rule to follow, and its choices are sampled as they were when it learned."""
+    rule: np.ndarray = np.array(RULE, np.float32)
+    """[], by which the rule's candidate is above what the rest says."""
 
 
 def choose(head: Head, state: np.ndarray, candidates: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The best candidate `[M]` of entities in `state [M, STATE_SIZE]`, among `candidates [M, K, CANDIDATE_SIZE]` that `mask [M, K]` allows;
     sampled if the head is `bare`. Where a score is no number it is the rule's, 0."""
     first = (state @ head.of_state + head.state_bias)[:, None] + candidates @ head.of_candidate
-    scores = np.maximum(np.maximum(first, 0) @ head.hidden + head.hidden_bias, 0) @ head.score + RULE * candidates[..., CANDIDATE.rule]
+    scores = np.maximum(np.maximum(first, 0) @ head.hidden + head.hidden_bias, 0) @ head.score + head.rule * candidates[..., CANDIDATE.rule]
     sound = np.isfinite(scores).all(1)
     if head.bare:
         scores = scores + rng.gumbel(size=scores.shape)  # the best of them is a sample of the softmax

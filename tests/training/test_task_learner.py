@@ -35,7 +35,7 @@ KINDS = (LIGHT, HEAVY, WATERING, BUILDING)
 def random_nets(seed: int) -> dict[int, TaskNet]:
     """Nets that often choose otherwise than the rule."""
     torch.manual_seed(seed)
-    nets = {kind: TaskNet(16) for kind in KINDS}
+    nets = {kind: TaskNet(16, rule=3.0) for kind in KINDS}
     for net in nets.values():
         torch.nn.init.normal_(net.score.weight, std=12.0)
     return nets
@@ -184,6 +184,7 @@ def test_a_factory_decides_anew_once_it_has_built_or_waited() -> None:
 def test_asked_to_stop_it_keeps_what_it_has(tmp_path: Path, monkeypatch: Any) -> None:
     import training.tasks.learner as learner
 
+    monkeypatch.setattr(learner, "get_ready", lambda options: None)  # it plays, too
     monkeypatch.setattr(learner, "play_games", lambda *args: (os.kill(os.getpid(), signal.SIGINT), play_games(*args))[1])
     with pytest.raises(Stopped, match="after iteration 1; the heads are in"):
         learn(Options(iterations=5, games=1, critic_first=0), tmp_path / "run")

@@ -20,7 +20,7 @@ import torch
 
 from agent.plain import to_dict
 from agent.tasks.candidates import BUILDING, HEAVY, LIGHT, WATERING
-from agent.tasks.heads import HEADS, save_heads
+from agent.tasks.heads import HEADS, RULE, save_heads
 from engine.config import GameConfig, check_range
 from submission.files import write_whole
 from training.ppo.loss import explained_variance, ppo_loss
@@ -50,6 +50,8 @@ class Options:
     by the rule, or as in `start`."""
     bare: bool = False
     """Learn from scratch: there is no rule to follow. Wants all four kinds."""
+    rule: float = RULE
+    """By which the score of the rule's candidate begins above the others: at 2 half of what heavies sample is the rule's."""
     objective: Literal["share", "growth"] = "share"
     """What an entity is paid for in the end: its side's share of all lichen, or the lichen of its factory."""
     by_rule: float = 0.0
@@ -95,6 +97,7 @@ class Options:
         check_range(self, 2, 10_000, "evaluate_games")
         check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef", "leash", "by_rule")
         check_range(self, 0, 10_000, "seed")
+        check_range(self, 0, 20, "rule")
 
 
 def against(
@@ -246,7 +249,9 @@ def learn(options: Options, run_dir: Path, logger: Logger = "tensorboard") -> di
     torch.manual_seed(options.seed)
     rng = torch.Generator().manual_seed(options.seed)
     config = GameConfig.for_map_size(options.map_size)
-    learners = {name: KindLearner(KINDS[name], heads.setdefault(KINDS[name], TaskNet()), options, rng) for name in options.kinds}
+    learners = {
+        name: KindLearner(KINDS[name], heads.setdefault(KINDS[name], TaskNet(rule=options.rule)), options, rng) for name in options.kinds
+    }
     with locked(run_dir), MetricsWriter(run_dir, None, logger, to_dict(options)) as metrics, StopRequest() as stop:
         record_session(run_dir)
         write_whole(run_dir / "config.json", json.dumps({"tasks": to_dict(options)}, indent=2, default=str) + "\n")

@@ -13,8 +13,11 @@ from agent.tasks.heads import RULE, Head
 class TaskNet(nn.Module):
     """Scores each candidate from its own numbers and the entity's state; the critic has its own weights. Untrained, it is the rule."""
 
-    def __init__(self, width: int = 64) -> None:
+    rule: torch.Tensor
+
+    def __init__(self, width: int = 64, rule: float = RULE) -> None:
         super().__init__()
+        self.register_buffer("rule", torch.tensor(rule))
         self.of_state = nn.Linear(STATE_SIZE, width)
         self.of_candidate = nn.Linear(CANDIDATE_SIZE, width, bias=False)
         self.hidden = nn.Linear(width, width)
@@ -26,7 +29,7 @@ class TaskNet(nn.Module):
     def forward(self, state: torch.Tensor, candidates: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Log-probabilities `[M, K]` of candidates `[M, K, CANDIDATE_SIZE]` of entities in `state [M, STATE_SIZE]`; `mask [M, K]`."""
         hidden = torch.relu(self.of_state(state)[:, None] + self.of_candidate(candidates))
-        scores = self.score(torch.relu(self.hidden(hidden)))[..., 0] + RULE * candidates[..., CANDIDATE.rule]
+        scores = self.score(torch.relu(self.hidden(hidden)))[..., 0] + self.rule * candidates[..., CANDIDATE.rule]
         return scores.masked_fill(~mask, -1e9).log_softmax(1)
 
     def value(self, state: torch.Tensor) -> torch.Tensor:
@@ -41,4 +44,5 @@ class TaskNet(nn.Module):
         """The weights that choose, for play."""
         first = [self.of_state.weight.T, self.of_state.bias, self.of_candidate.weight.T]
         weights = [*first, self.hidden.weight.T, self.hidden.bias, self.score.weight[0]]
-        return Head(*(weight.detach().numpy().copy() for weight in weights), bare=np.array(bare, np.float32))
+        arrays = [weight.detach().numpy().copy() for weight in weights]
+        return Head(*arrays, bare=np.array(bare, np.float32), rule=self.rule.numpy().copy())
