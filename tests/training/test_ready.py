@@ -29,7 +29,9 @@ load = CodeCache.load_overload
 CodeCache.load_overload = lambda self, *rest: asked.append(self.name) or load(self, *rest)
 small = {"env_steps": 64, "map_size": 16, "train_maps": 2, "eval_maps": 1, "max_turns": 20}
 config = TrainConfig(**small, ppo=PPOConfig(num_games=4, rollout_steps=8, minibatches=2))
-learned = tasks.Options(("lights", "heavies", "watering", "building"), True, "growth", map_size=16, iterations=1, games=2, evaluate_games=2)
+kinds = ("lights", "heavies", "watering", "building")
+few = {"map_size": 16, "iterations": 1, "games": 2, "evaluate_games": 2}
+learned = tasks.Options(kinds=kinds, bare=True, objective="growth", **few)
 get_ready(throw_away, config)
 tasks.get_ready(learned)
 print(len(asked))

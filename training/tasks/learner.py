@@ -50,8 +50,6 @@ class Options:
     by the rule, or as in `start`."""
     bare: bool = False
     """Learn from scratch: there is no rule to follow. Wants all four kinds."""
-    rule: float = RULE
-    """By which the score of the rule's candidate begins above the others: at 2 half of what heavies sample is the rule's."""
     objective: Literal["share", "growth"] = "share"
     """What an entity is paid for in the end: its side's share of all lichen, or the lichen of its factory."""
     by_rule: float = 0.0
@@ -75,6 +73,8 @@ class Options:
     clip_coef: float = 0.2
     ent_coef: float = 0.0
     """Of the first iteration; it falls to nothing by the last."""
+    rule: float = RULE
+    """By which the score of the rule's candidate begins above the others: at 2 half of what heavies sample is the rule's."""
     leash: float = 0.0
     """Weight of the divergence from where the heads started: the rule, or `start`."""
     target_kl: float = 0.02
