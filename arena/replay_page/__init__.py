@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import html
-import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from arena.replay_page.pack import packed_lines
 from arena.replay_page.recording import Recording, damage_told, read_recording
+from arena.web_page import fill_page
 from submission.files import write_whole
 
 FOLDER = Path(__file__).resolve().parent
@@ -70,8 +70,7 @@ def page(recording: Recording) -> str:
         "SCRIPT": "\n".join([_library("gifenc"), *(_source(name) for name in SCRIPTS)]),
         "DATA": data,
     }
-    # in one pass, since a part may hold anything
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _source("page.html"))
+    return fill_page(FOLDER / "page.html", parts)
 
 
 def _library(name: str) -> str:

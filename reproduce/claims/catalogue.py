@@ -5,6 +5,7 @@ A claim names its tests by experiment and by what their text on its page begins 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -166,34 +167,28 @@ ADAPS = (
     Entry("The same in the coloured multi-robot warehouse and in level-based foraging", "key results", instead=OPEN),
     Entry("It scales to many types of agents", "limitations", note="There are up to five.", instead=OPEN),
 )
-LEVELS = (80, 90, 95)
+
+
+def at_levels(text: Callable[[str, int], str]) -> tuple[tuple[str, str], ...]:
+    """The tests of a claim about both sparse methods, in percent of sparsity."""
+    return tuple((page, text(name, level)) for page, name in (("sparse", "RigL"), ("mast", "MAST")) for level in (80, 90, 95))
+
+
 MAST = (
     Entry(
         "5 to 20 times smaller",
         "key results",
-        tuple(
-            (page, f"{name}, {level} % sparse: {100 // (100 - level)} times fewer parameters")
-            for page, name in (("sparse", "RigL"), ("mast", "MAST"))
-            for level in LEVELS
-        ),
+        at_levels(lambda name, level: f"{name}, {level} % sparse: {100 // (100 - level)} times fewer parameters"),
     ),
     Entry(
         "Less than 3 % loss",
         "key results",
-        tuple(
-            (page, f"{name}, {level} % sparse, keeps at least 97 %")
-            for page, name in (("sparse", "RigL"), ("mast", "MAST"))
-            for level in LEVELS
-        ),
+        at_levels(lambda name, level: f"{name}, {level} % sparse, keeps at least 97 %"),
     ),
     Entry(
         "Up to 20 times fewer FLOPs, learning and acting",
         "key results",
-        tuple(
-            (page, f"{name}, {level} % sparse: {100 // (100 - level)} times fewer FLOPs")
-            for page, name in (("sparse", "RigL"), ("mast", "MAST"))
-            for level in LEVELS
-        ),
+        at_levels(lambda name, level: f"{name}, {level} % sparse: {100 // (100 - level)} times fewer FLOPs"),
     ),
     Entry(
         "TD(lambda), Soft Mellowmax and dual buffers each help a sparse learner",

@@ -52,12 +52,12 @@ def test_ice_is_brought_before_the_water_is_used_up() -> None:
     game["factory_cargo"][home, WATER] = 9
     side.write_orders(game, engine.rules, 0, orders)
     assert orders["queue"][r, 0, 0] == MOVE and side.memory[0].task[r] == HOME_TASK
-    ice, lasted = int(game["robot_cargo"][r, ICE]), 0
+    lasted = 0
     while game["factory_alive"][home] and lasted < 14:
         engine.step()
         side.write_orders(game, engine.rules, 0, orders)
         lasted += 1
-    assert game["factory_alive"][home] and ice > 0  # nine turns' water, and what was brought
+    assert game["factory_alive"][home]  # nine turns' water, and what was brought
 
 
 def test_a_robot_without_power_for_its_next_step_waits() -> None:

@@ -7,13 +7,13 @@ Curves come from `metrics.jsonl`, settings and league from the latest checkpoint
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from arena.web_page import fill_page
 from submission.files import write_whole
 from training.report.curves import PANELS, Panel, curves_of, other_panels
 from training.report.runs import ReportedRun, read_run
@@ -70,7 +70,7 @@ def page_of(runs: Sequence[ReportedRun], shown: Sequence[dict[str, Any]], more: 
         "DATA": data.replace("<", "\\u003c"),
         "SCRIPT": f"/*\n{source('vendor/uPlot.LICENSE')}*/\n{source('vendor/uPlot.iife.min.js')}\n{source('report.js')}",
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda part: parts[part[1]], source("report.html"))
+    return fill_page(HERE / "report.html", parts)
 
 
 def source(name: str) -> str:
