@@ -12,12 +12,21 @@ import torch
 import tyro
 
 from agent.tasks.candidates import STATE, TASK_OF, WATERING
-from agent.tasks.memory import CARRY_TASK, CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK
+from agent.tasks.memory import CARRY_TASK, CLEAR_TASK, HOME_TASK, HUNT_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK
 from engine.config import GameConfig
 from training.tasks.learner import load
-from training.tasks.rollout import play_games
+from training.tasks.rollout import play_games, started
 
-NAMES = {NO_WISH: "rule", ICE_TASK: "ice", ORE_TASK: "ore", CLEAR_TASK: "clear", HOME_TASK: "home", REAP_TASK: "reap", CARRY_TASK: "carry"}
+NAMES = {
+    NO_WISH: "rule",
+    ICE_TASK: "ice",
+    ORE_TASK: "ore",
+    CLEAR_TASK: "clear",
+    HOME_TASK: "home",
+    REAP_TASK: "reap",
+    CARRY_TASK: "carry",
+    HUNT_TASK: "hunt",
+}
 FIRST_SEED = 5_100_000
 
 
@@ -33,8 +42,9 @@ class Options:
 def main(options: Options) -> None:
     """Play and tell."""
     torch.set_num_threads(1)
-    seeds = range(FIRST_SEED, FIRST_SEED + options.games)
-    rows = play_games(GameConfig.for_map_size(options.map_size), seeds, (load(options.run_dir), {}), None).rows
+    config = GameConfig.for_map_size(options.map_size)
+    starts = started(config, range(FIRST_SEED, FIRST_SEED + options.games))
+    rows = play_games(config, starts, (load(options.run_dir), {}), None).rows
     rows = rows[rows["kind"] < WATERING]
     hundred = (10 * rows["state"][:, STATE.turn] + 1e-4).astype(int)
     task = TASK_OF[rows["choice"].astype(int)]

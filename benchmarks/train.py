@@ -45,7 +45,7 @@ from training.run.progress import Clock
 from training.tasks.learner import FIRST_SEED, KINDS, KindLearner
 from training.tasks.learner import Options as TaskOptions
 from training.tasks.net import TaskNet
-from training.tasks.rollout import play_games
+from training.tasks.rollout import play_games, started
 from training.trajectories.rollout import Rollout
 from wrappers.adapters.sb3_vec_env import TeamVecEnv
 
@@ -187,7 +187,7 @@ def make_tasks(games: int) -> Contestant:
     def iterate() -> tuple[int, int]:
         first = next(seeds)
         with clock("games"):
-            played = play_games(config, range(first, first + games), (heads, heads), rng)
+            played = play_games(config, started(config, range(first, first + games)), (heads, heads), rng)
         with clock("update"):
             for learner in learners:
                 learner.update(played, critic_only=False)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from agent.tasks.carry import LEAST_LOAD, go_on_carrying, try_carry, water_need
-from agent.tasks.memory import BEYOND, CARRY_TASK, CLEAR_TASK, HOME_TASK, ICE_TASK, NO_WISH, NOTHING, ORE_TASK, REAP_TASK, assign
+from agent.tasks.memory import BEYOND, CARRY_TASK, CLEAR_TASK, HOME_TASK, HUNT_TASK, ICE_TASK, NO_WISH, NOTHING, ORE_TASK, REAP_TASK, assign
 from agent.tasks.threats import is_dangerous, is_threatened
 from agent.tasks.trips import SPARE, give, put_cargo, put_charge, put_digs, put_steps, standing_on
 from agent.tasks.ways import find_way, is_moving, is_open
 from engine.config import CELLS, MAX_ROBOTS, QUEUE, SIZE
 from engine.jit import jit
-from engine.state import DX, DY, ENTRY, ICE, METAL, ORE, WATER
+from engine.state import DX, DY, ENTRY, FACTORIES, ICE, METAL, ORE, WATER
 from wrappers.routes import CLEAR, NO_WAY, STEP
 from wrappers.targets import FAR_FROM_ROBOT, list_work, wall_cell, wall_distance
 
 LEAST_POWER = (50, 120)  # with which a light, and a heavy whose factory is thirsty, leave home at the least
 THIRSTY = 40  # water below which a heavy goes with what power there is
 CHARGE = 500  # power that a heavy which finds nothing to do fetches at the least
+HUNT_STEPS = 4  # after which a robot that goes for an enemy decides anew
 REST = 4  # turns for which a robot without a plan is left alone
 
 
@@ -35,6 +36,19 @@ def dig_counts(game, rules, r, cell, task):
 
 
 @jit
+def is_source(game, static, dials, turn, r, home, cell):
+    """Whether robot `r` could go and dig ice or ore at a cell: nobody does, and enemies who do, or threaten it, are destroyed near home."""
+    if turn.used[cell] or is_dangerous(game, turn, r, cell):
+        return False
+    player = r // MAX_ROBOTS
+    other = int(game.robot_at[cell])
+    if other >= 0 and other != r and other // MAX_ROBOTS == player:
+        return False
+    taken = other >= 0 and other // MAX_ROBOTS != player or is_threatened(turn, int(game.robot_heavy[r]), cell)
+    return not taken or wall_distance(cell, int(game.factory_cell[home])) < dials.claim
+
+
+@jit
 def best_source(game, static, dials, turn, player, home, r, task):
     """The cell of ice or ore around `home` that nobody digs with the cheapest way there and back, clearing included; or -1."""
     cells = static.ice_near[home] if task == ICE_TASK else static.ore_near[home]
@@ -45,12 +59,7 @@ def best_source(game, static, dials, turn, player, home, r, task):
         near = int(cells[i])
         if near < 0:
             break
-        if turn.used[near] or is_dangerous(game, turn, r, near):
-            continue
-        other = int(game.robot_at[near])
-        friend = other >= 0 and other != r and other // MAX_ROBOTS == player
-        taken = other >= 0 and other // MAX_ROBOTS != player or is_threatened(turn, int(game.robot_heavy[r]), near)
-        if friend or taken and wall_distance(near, int(game.factory_cell[home])) >= dials.claim:
+        if not is_source(game, static, dials, turn, r, home, near):
             continue
         walk = STEP * (abs(near // SIZE - cell // SIZE) + abs(near % SIZE - cell % SIZE))
         cost = walk + int(static.home_price[home, near]) + CLEAR * int(game.rubble[near])
@@ -145,8 +154,9 @@ def try_dig(game, rules, static, memory, turn, r, task, target, now, left, queue
 
 
 @jit
-def best_lichen(game, rules, turn, r):
-    """The tile of the enemy's lichen where robot `r` digs up most for the walk, that nobody works on; -1 if there is none."""
+def list_lichen(game, rules, turn, r, cells, scores):
+    """For each enemy factory the tile of its lichen where robot `r` digs up most for the walk, that nobody works on: `cells [FACTORIES]`,
+    -1 where there is none, and how good they are, `scores [FACTORIES]`."""
     player = r // MAX_ROBOTS
     heavy = int(game.robot_heavy[r])
     cell = int(game.robot_cell[r])
@@ -154,8 +164,8 @@ def best_lichen(game, rules, turn, r):
     x0 = cell // SIZE
     y0 = cell % SIZE
     once = int(rules.dig_lichen_removed[heavy])
-    best = -1
-    most = 0
+    cells[:] = -1
+    scores[:] = 0
     for x in range(size):
         for y in range(size):
             near = x * SIZE + y
@@ -168,8 +178,22 @@ def best_lichen(game, rules, turn, r):
                 continue
             digs = (int(game.lichen[near]) + once - 1) // once
             score = 1000 * int(game.lichen[near]) // (abs(x - x0) + abs(y - y0) + digs + 1)
-            if score > most:
-                best, most = near, score
+            f = game.strain[near]
+            if score > scores[f]:
+                cells[f], scores[f] = near, score
+
+
+@jit
+def best_lichen(game, rules, turn, r):
+    """The best of these tiles; -1 if there is none."""
+    cells = np.zeros(FACTORIES, np.int16)
+    scores = np.zeros(FACTORIES, np.int32)
+    list_lichen(game, rules, turn, r, cells, scores)
+    best = -1
+    most = 0
+    for f in range(FACTORIES):
+        if scores[f] > most or scores[f] == most and most > 0 and cells[f] < best:
+            best, most = int(cells[f]), int(scores[f])
     return best
 
 
@@ -194,10 +218,24 @@ def try_reap(game, rules, memory, turn, r, target, now, left, queue, length, pow
 
 
 @jit
+def try_hunt(game, rules, memory, turn, r, target, now, queue, length, power, orders):
+    """Order the first steps towards the enemy at `target`, the last of them onto its place; whether there is a way that `power` allows."""
+    steps = np.zeros(CELLS, np.int8)
+    out, cost = find_way(game, rules, turn, r, int(game.robot_cell[r]), target, False, steps)
+    if out < 1 or cost + SPARE[game.robot_heavy[r]] > power:
+        return False
+    assign(game, memory, turn, r, HUNT_TASK, -1)
+    give(game, rules, memory, r, now, queue, put_steps(queue, length, steps, min(out, HUNT_STEPS)), orders)
+    return True
+
+
+@jit
 def try_wish(game, rules, static, memory, turn, r, now, left, queue, length, power, orders):
     """Compile the digging that robot `r` wishes; whether it does and it is possible, and so ordered."""
     wish = int(turn.wish[r])
     goal = int(turn.goal[r])
+    if wish == HUNT_TASK:
+        return try_hunt(game, rules, memory, turn, r, goal, now, queue, length, power, orders)
     if wish == REAP_TASK:
         return try_reap(game, rules, memory, turn, r, goal, now, left, queue, length, power, orders)
     factory = standing_on(game, r)

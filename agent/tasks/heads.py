@@ -34,19 +34,23 @@ class Head(NamedTuple):
     score: np.ndarray
     """[H]"""
     bare: np.ndarray
-    """[], 1 if it was learned from scratch: there is no rule to follow, and its choices are sampled as they were when it learned."""
+    """[], 1 if it was learned from scratch: there is no rule to follow."""
     rule: np.ndarray = np.array(RULE, np.float32)
     """[], by which the rule's candidate is above what the rest says."""
+    temperature: np.ndarray = np.array(0, np.float32)
+    """[], of the softmax of scores of which choices are samples, as they were when it learned at 1; at 0 it takes the best."""
+    since: np.ndarray = np.array(0, np.float32)
+    """[], turn from which it chooses; until then the rule does."""
 
 
 def choose(head: Head, state: np.ndarray, candidates: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The best candidate `[M]` of entities in `state [M, STATE_SIZE]`, among `candidates [M, K, CANDIDATE_SIZE]` that `mask [M, K]` allows;
-    sampled if the head is `bare`. Where a score is no number it is the rule's, 0."""
+    or a sample (`Head.temperature`). Where a score is no number it is the rule's, 0."""
     first = (state @ head.of_state + head.state_bias)[:, None] + candidates @ head.of_candidate
     scores = np.maximum(np.maximum(first, 0) @ head.hidden + head.hidden_bias, 0) @ head.score + head.rule * candidates[..., CANDIDATE.rule]
     sound = np.isfinite(scores).all(1)
-    if head.bare:
-        scores = scores + rng.gumbel(size=scores.shape)  # the best of them is a sample of the softmax
+    if head.temperature:
+        scores = scores / head.temperature + rng.gumbel(size=scores.shape)  # the best of them is a sample of the softmax
     return np.where(sound, np.where(mask, scores, -np.inf).argmax(1), 0)
 
 

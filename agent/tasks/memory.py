@@ -11,7 +11,7 @@ from wrappers.routes import NO_WAY
 from wrappers.targets import wall_cell
 
 RICH_SHARE = 1500  # power for each heavy from which a factory takes one from another
-NOTHING, ICE_TASK, ORE_TASK, CLEAR_TASK, HOME_TASK, REAP_TASK, CARRY_TASK, TASKS = range(8)
+NOTHING, ICE_TASK, ORE_TASK, CLEAR_TASK, HOME_TASK, REAP_TASK, CARRY_TASK, HUNT_TASK, TASKS = range(9)
 NO_WISH = -2
 MAX_REACH = 20  # steps from the walls of a factory up to which rubble can be listed
 BEYOND = 4  # steps beyond that up to which open ground counts

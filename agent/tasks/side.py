@@ -62,7 +62,8 @@ class FarmSide:
         game, rules, static, memory, turn, orders = records
         begin_turn(game, rules, self.dials, static, memory, turn, player, orders)
         for kind, head in self.heads.items():
-            self._wish(kind, head, game, rules, static, memory, turn, player)
+            if game.real_step >= head.since:
+                self._wish(kind, head, game, rules, static, memory, turn, player)
         end_turn(game, rules, self.dials, static, memory, turn, player, orders)
 
     def _wish(self, kind: int, head: Head, game: Any, rules: Any, static: Any, memory: Any, turn: Any, player: int) -> None:

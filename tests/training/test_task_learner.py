@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from agent.tasks import heads
 from agent.tasks.candidates import BUILDING, HEAVY, LIGHT, PLAN, STATE, WATERING
 from agent.tasks.dials import Dials
 from agent.tasks.heads import load_heads, save_heads
@@ -22,10 +23,10 @@ from engine.config import GameConfig
 from main import main
 from training.run.metrics import read_metrics
 from training.run.stopping import Stopped
-from training.tasks.games import LAST, advantages
+from training.tasks.games import LAST, ROWS_DTYPE, advantages
 from training.tasks.learner import Options, learn, load
 from training.tasks.net import TaskNet
-from training.tasks.rollout import SCALE, Rollout, play_games, seen
+from training.tasks.rollout import SCALE, Rollout, choose, play_games, seen, started
 
 CONFIG = GameConfig.for_map_size(48)
 SEEDS = range(7_000_000, 7_000_002)
@@ -44,12 +45,12 @@ def random_nets(seed: int) -> dict[int, TaskNet]:
 @pytest.fixture(scope="module")
 def games() -> Rollout:
     nets = random_nets(0)
-    return play_games(CONFIG, SEEDS, (nets, nets), torch.Generator().manual_seed(0))
+    return play_games(CONFIG, started(CONFIG, SEEDS), (nets, nets), torch.Generator().manual_seed(0))
 
 
 def test_untrained_nets_play_the_rule() -> None:
     nets = {kind: TaskNet() for kind in KINDS}
-    played = play_games(CONFIG, SEEDS, (nets, nets), None)
+    played = play_games(CONFIG, started(CONFIG, SEEDS), (nets, nets), None)
     engine, static = opened(CONFIG, SEEDS)
     memory, turn = empty_memory(len(SEEDS)), empty_turn()
     for _ in range(CONFIG.max_episode_length):
@@ -61,7 +62,7 @@ def test_untrained_nets_play_the_rule() -> None:
 
 def test_the_agent_plays_what_was_learned(tmp_path: Path) -> None:
     nets = random_nets(1)
-    played = play_games(CONFIG, SEEDS[:1], (nets, {}), None)
+    played = play_games(CONFIG, started(CONFIG, SEEDS[:1]), (nets, {}), None)
     (tmp_path / "heads.npz").write_bytes(save_heads({kind: net.head() for kind, net in nets.items()}))
     sides = FarmSide(heads=load_heads(tmp_path / "heads.npz")), FarmSide()
     engine, _ = opened(CONFIG, SEEDS[:1])
@@ -153,17 +154,54 @@ def test_wrong_options_are_sentences(argv: list[str], words: str, tmp_path: Path
 
 def test_from_scratch_nobody_follows_a_rule() -> None:
     nets = random_nets(2)
-    bare = play_games(CONFIG, SEEDS[:1], (nets, nets), torch.Generator().manual_seed(0), (True, False))
+    bare = play_games(CONFIG, started(CONFIG, SEEDS[:1]), (nets, nets), torch.Generator().manual_seed(0), (True, False))
     side = bare.rows["side"]
     assert (bare.rows["choice"][side == 0] > 0).all() and (bare.rows["choice"][side == 1] == 0).any()
-    grown = play_games(CONFIG, SEEDS[:1], (nets, nets), torch.Generator().manual_seed(0), (True, False), share=False)
+    grown = play_games(CONFIG, started(CONFIG, SEEDS[:1]), (nets, nets), torch.Generator().manual_seed(0), (True, False), share=False)
     assert grown.outcome.sum() * SCALE == pytest.approx(grown.lichen.sum(), abs=1) and (bare.lichen == grown.lichen).all()
 
 
 def test_some_games_are_played_against_the_rule() -> None:
     nets = random_nets(2)
-    rows = play_games(CONFIG, SEEDS, (nets, nets), None, by_rule=2).rows
+    rows = play_games(CONFIG, started(CONFIG, SEEDS), (nets, nets), None, by_rule=2).rows
     assert {(int(game), int(side)) for game, side in zip(rows["game"], rows["side"])} == {(0, 1), (1, 0)}
+
+
+def test_before_their_turn_heads_follow_the_rule() -> None:
+    nets = random_nets(2)
+    for net in nets.values():
+        net.since.fill_(600)
+    whole = play_games(CONFIG, started(CONFIG, SEEDS), (nets, nets), torch.Generator().manual_seed(0))
+    assert np.round(1000 * whole.rows["state"][:, STATE.turn]).min() >= 600
+    kept = started(CONFIG, SEEDS, 600)
+    before = kept.games["real_step"].tolist()
+    for _ in range(2):  # what is kept is not played on itself
+        late = play_games(CONFIG, kept, (nets, nets), torch.Generator().manual_seed(0))
+        assert (late.rows == whole.rows).all() and (late.lichen == whole.lichen).all() and late.turns <= 2 * 400
+    assert before == kept.games["real_step"].tolist() == [600, 600]
+
+
+def test_games_that_are_over_are_not_kept() -> None:
+    short = GameConfig.for_map_size(48, max_episode_length=20)
+    assert len(started(short, SEEDS, 10).games) == len(SEEDS) and len(started(short, SEEDS, 20).games) == 0
+
+
+def test_choices_are_samples_at_the_temperature() -> None:
+    net, rows = random_nets(3)[HEAVY], np.zeros(4000, ROWS_DTYPE).view(np.recarray)
+    rows["kind"] = HEAVY
+    rows["mask"][:, :3] = 1
+    rows["candidates"][:, 1, 1] = rows["candidates"][:, 2, 2] = 1
+    state, candidates, mask, _ = seen(rows[:1])
+    scores = net(state, candidates, mask)[0].double().detach()
+    head = net.head(temperature=0.5)
+    for temperature, expected in ((1.0, scores.softmax(0)), (0.5, (2 * scores).softmax(0))):
+        log_prob = torch.zeros(len(rows))
+        choose(rows, log_prob, ({HEAVY: net}, {}), torch.Generator().manual_seed(1), temperature)
+        share = np.bincount(rows["choice"], minlength=3) / len(rows)
+        assert share == pytest.approx(expected.tolist(), abs=0.03)
+        assert log_prob[0] == pytest.approx(float(scores[rows["choice"][0]]), abs=1e-5)  # of the policy that learns
+    played = heads.choose(head, rows["state"], rows["candidates"], rows["mask"].astype(bool), np.random.default_rng(1))
+    assert np.bincount(played, minlength=3) / len(rows) == pytest.approx((2 * scores).softmax(0).tolist(), abs=0.03)
 
 
 def test_a_factory_decides_anew_once_it_has_built_or_waited() -> None:
@@ -173,7 +211,7 @@ def test_a_factory_decides_anew_once_it_has_built_or_waited() -> None:
             weights.zero_()
         net.of_candidate.weight[0, 3], net.hidden.weight[0, 0], net.score.weight[0, 0] = 1.0, 1.0, 100.0
         net.hidden.weight[1:, 0] = 0.0
-    rows = play_games(CONFIG, SEEDS[:1], ({BUILDING: net}, {}), None).rows
+    rows = play_games(CONFIG, started(CONFIG, SEEDS[:1]), ({BUILDING: net}, {}), None).rows
     assert (rows["choice"][rows["state"][:, STATE.left] > 0.3] == 3).all()
     turn = np.round(1000 * rows["state"][:, STATE.turn]).astype(int)
     for robot in set(rows["robot"].tolist()):

@@ -10,6 +10,7 @@ from agent.tasks.candidates import (
     CANDIDATES,
     STATE_SIZE,
     TASK_OF,
+    TOTALS,
     WATERING,
     observe_factories,
     observe_side,
@@ -76,7 +77,7 @@ def observe_all(games, rules, dials, statics, memories, turns, orders, chosen, r
     Entities that decide and are of a kind that is `chosen [N, side, kind]` get rows, from `first` on; robots that are gone leave
     ghosts, from `ghost` on. Returns the next row and the next ghost.
     """
-    totals = np.zeros((2, 4), np.float32)
+    totals = np.zeros((2, TOTALS), np.float32)
     robots, options = rows.robot, rows.candidates
     for i in range(len(games)):
         game = games[i]

@@ -32,7 +32,7 @@ from training.run.sessions import record_session
 from training.run.stopping import Stopped, StopRequest
 from training.tasks.games import advantages
 from training.tasks.net import TaskNet
-from training.tasks.rollout import Policy, Rollout, play_games, seen
+from training.tasks.rollout import Policy, Rollout, Starts, play_games, seen, started
 
 KINDS: dict[str, int] = {"lights": LIGHT, "heavies": HEAVY, "watering": WATERING, "building": BUILDING}
 FIRST_SEED, SEEDS = 10_000_000, 100_000  # of the maps that a run learns on, by its own seed
@@ -54,11 +54,15 @@ class Options:
     """What an entity is paid for in the end: its side's share of all lichen, or the lichen of its factory."""
     by_rule: float = 0.0
     """Share of the games in which one side plays by the rule."""
+    since: int = 0
+    """Turn from which they are made so; until then both sides play by the rule."""
+    opened: int = 960
+    """Games that are kept with `since` above 0, as they stand in that turn: an iteration goes on from the next of them."""
     start: Path | None = None
     """Heads that are there already: the run folder of another run."""
     iterations: int = 120
     games: int = 48
-    """Of an iteration, each on a map of its own, both sides learning."""
+    """Of an iteration, both sides learning: each on a map of its own, or, with `since` above 0, from the next of those that are kept."""
     map_size: int = 48
     epochs: int = 3
     batch_rows: int = 4096
@@ -75,6 +79,8 @@ class Options:
     """Of the first iteration; it falls to nothing by the last."""
     rule: float = RULE
     """By which the score of the rule's candidate begins above the others: at 2 half of what heavies sample is the rule's."""
+    temperature: float = 0.5
+    """With which choices are sampled in play, as in learning at 1; 0 takes the best, which hides what lies between two nearly even ones."""
     leash: float = 0.0
     """Weight of the divergence from where the heads started: the rule, or `start`."""
     target_kl: float = 0.02
@@ -92,26 +98,25 @@ class Options:
             raise ValueError(f"kinds is {self.kinds}; name one to four of lights, heavies, watering, building, each once.")
         if self.bare and len(self.kinds) < len(KINDS):
             raise ValueError("From scratch (--bare) all kinds learn; give --kinds lights heavies watering building.")
-        for name in ("iterations", "games", "epochs", "batch_rows", "critic_epochs", "evaluate_every"):
+        for name in ("iterations", "games", "epochs", "batch_rows", "critic_epochs", "evaluate_every", "opened"):
             check_range(self, 1, 1_000_000, name)
         check_range(self, 2, 10_000, "evaluate_games")
-        check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef", "leash", "by_rule")
+        check_range(self, 0, 1, "lr", "critic_lr", "gae_lambda", "clip_coef", "ent_coef", "leash", "by_rule", "temperature")
+        check_range(self, 0, 900, "since")
         check_range(self, 0, 10_000, "seed")
         check_range(self, 0, 20, "rule")
 
 
 def against(
-    config: GameConfig, policy: Policy, other: Policy, games: int, first: int = HELD_OUT, bare: bool = False
+    config: GameConfig, policy: Policy, other: Policy, starts: Starts, temperature: float, bare: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Games of two policies, every map from both sides: the first one's share of the lichen, and its wins, `[games, side]` each.
-
-    Choices are greedy, or sampled if the first one is `bare`."""
-    rng = torch.Generator().manual_seed(first) if bare else None
-    shares, wins = np.zeros((games, 2)), np.zeros((games, 2))
+    """Games of two policies, each from both sides: the first one's share of the lichen, and its wins, `[N, side]` each."""
+    rng = torch.Generator().manual_seed(HELD_OUT) if temperature else None
+    shares, wins = np.zeros((len(starts.games), 2)), np.zeros((len(starts.games), 2))
     for side in range(2):
         policies = (policy, other) if side == 0 else (other, policy)
         bares = (bare and side == 0, bare and side == 1)
-        lichen = play_games(config, range(first, first + games), policies, rng, bares).lichen.astype(float)
+        lichen = play_games(config, starts, policies, rng, bares, temperature=temperature).lichen.astype(float)
         own, theirs = lichen[:, side], lichen[:, 1 - side]
         shares[:, side] = own / np.maximum(own + theirs, 1)
         wins[:, side] = (own > theirs) + 0.5 * (own == theirs)
@@ -216,12 +221,15 @@ def load(run_dir: Path) -> dict[int, TaskNet]:
     return heads
 
 
-def save(heads: Policy, bare: bool, run_dir: Path) -> None:
+def save(heads: Policy, options: Options, run_dir: Path) -> None:
     """Write heads with their critics, and beside them what plays (`agent.tasks.heads`)."""
     with io.BytesIO() as file:
         torch.save({kind: net.state_dict() for kind, net in heads.items()}, file)
         write_whole(run_dir / WEIGHTS, file.getvalue())
-    write_whole((run_dir / WEIGHTS).with_suffix(HEADS), save_heads({kind: net.head(bare) for kind, net in heads.items()}))
+    write_whole(
+        (run_dir / WEIGHTS).with_suffix(HEADS),
+        save_heads({kind: net.head(options.bare, options.temperature) for kind, net in heads.items()}),
+    )
 
 
 def get_ready(options: Options) -> None:
@@ -231,7 +239,7 @@ def get_ready(options: Options) -> None:
     heads = {KINDS[name]: TaskNet() for name in options.kinds}
     config = GameConfig.for_map_size(options.map_size, max_episode_length=SHORT)
     rng, bare = torch.Generator().manual_seed(1), (options.bare, options.bare)
-    games = play_games(config, range(FIRST_SEED, FIRST_SEED + 1), (heads, heads), rng, bare)
+    games = play_games(config, started(config, range(FIRST_SEED, FIRST_SEED + 1)), (heads, heads), rng, bare)
     for kind, net in heads.items():
         if (games.rows["kind"] == kind).any():
             KindLearner(kind, net, options, rng).update(games, critic_only=True)
@@ -242,28 +250,34 @@ def learn(options: Options, run_dir: Path, logger: Logger = "tensorboard") -> di
     """Learn into a new run folder; tells a line an iteration. Raises `ValueError`, and `Stopped` after it saved if it was asked to end."""
     options.check()
     check_logger(logger)
-    heads, started = (load(options.start) if options.start else {} for _ in range(2))
+    heads, origin = (load(options.start) if options.start else {} for _ in range(2))
     check_new(run_dir)
     torch.set_num_threads(1)
     get_ready(options)
     torch.manual_seed(options.seed)
     rng = torch.Generator().manual_seed(options.seed)
     config = GameConfig.for_map_size(options.map_size)
-    learners = {
-        name: KindLearner(KINDS[name], heads.setdefault(KINDS[name], TaskNet(rule=options.rule)), options, rng) for name in options.kinds
-    }
+    for name in options.kinds:
+        heads.setdefault(KINDS[name], TaskNet(rule=options.rule)).since.fill_(options.since)
+    learners = {name: KindLearner(KINDS[name], heads[KINDS[name]], options, rng) for name in options.kinds}
     with locked(run_dir), MetricsWriter(run_dir, None, logger, to_dict(options)) as metrics, StopRequest() as stop:
         record_session(run_dir)
         write_whole(run_dir / "config.json", json.dumps({"tasks": to_dict(options)}, indent=2, default=str) + "\n")
+        first = FIRST_SEED + SEEDS * options.seed
+        kept = started(config, range(first, first + options.opened), options.since) if options.since else None
+        unseen = started(config, range(HELD_OUT, HELD_OUT + options.evaluate_games), options.since)
         turns, paid = 0, (options.objective == "share", round(options.by_rule * options.games))
         for iteration in range(options.iterations):
             began = time.process_time()
             for learner in learners.values():
                 learner.anneal(1 - iteration / options.iterations)
-            first = FIRST_SEED + SEEDS * options.seed + iteration * options.games
-            seeds, bare = range(first, first + options.games), (options.bare, options.bare)
-            games = play_games(config, seeds, (heads, heads), rng, bare, *paid)
+            number, bare = np.arange(options.games) + iteration * options.games, (options.bare, options.bare)
+            seeds = range(first + int(number[0]), first + int(number[-1]) + 1)
+            starts = kept.of(number % len(kept.games)) if kept else started(config, seeds)
+            games = play_games(config, starts, (heads, heads), rng, bare, *paid)
             told: dict[str, float] = {"charts/lichen": float(games.lichen.mean())}
+            if paid[1]:
+                told["charts/share_rule"] = share_against_rule(games.lichen[: paid[1]])
             for name, learner in learners.items():
                 told |= {f"{key}/{name}": value for key, value in learner.update(games, iteration < options.critic_first).items()}
             told["charts/turns_a_second"] = games.turns / (time.process_time() - began)
@@ -271,9 +285,9 @@ def learn(options: Options, run_dir: Path, logger: Logger = "tensorboard") -> di
             done = iteration + 1
             last = done == options.iterations or stop.requested
             if done % options.evaluate_every == 0 or last:
-                save(heads, options.bare, run_dir)
+                save(heads, options, run_dir)
             if (done % options.evaluate_every == 0 or last) and not stop.requested:
-                told |= evaluate(config, options, heads, started)
+                told |= evaluate(config, options, heads, origin, unseen)
             metrics.write(turns, told)
             print(line(done, told), flush=True)
             if stop.requested:
@@ -281,25 +295,36 @@ def learn(options: Options, run_dir: Path, logger: Logger = "tensorboard") -> di
     return heads
 
 
-def evaluate(config: GameConfig, options: Options, heads: Policy, started: Policy) -> dict[str, float]:
-    """The heads as they play on unseen maps: against the rule, against where they started, and against themselves if there is no rule."""
+def share_against_rule(lichen: np.ndarray) -> float:
+    """The learning side's share of the lichen `[N, 2]` against the rule, which was player_0 first, then in turns."""
+    number = np.arange(len(lichen))
+    own, theirs = lichen[number, 1 - number % 2].astype(float), lichen[number, number % 2]
+    return float((own / np.maximum(own + theirs, 1)).mean())
+
+
+def evaluate(config: GameConfig, options: Options, heads: Policy, origin: Policy, starts: Starts) -> dict[str, float]:
+    """The heads as they play in unseen games: against the rule, against where they started, and against themselves if there is no rule."""
     told: dict[str, float] = {}
-    for name, other in (("rule", {}), ("start", started)):
+    for name, other in (("rule", {}), ("start", origin)):
         if name == "rule" or other:
-            shares, wins = against(config, heads, other, options.evaluate_games, bare=options.bare)
+            shares, wins = against(config, heads, other, starts, options.temperature, options.bare)
             by_map = shares.mean(1)
             error = float(by_map.std(ddof=1) / len(by_map) ** 0.5)
             told |= {f"eval/share_{name}": float(by_map.mean()), f"eval/share_{name}_error": error, f"eval/wins_{name}": float(wins.mean())}
     if options.bare:
-        seeds = range(HELD_OUT, HELD_OUT + options.evaluate_games)
-        rng = torch.Generator().manual_seed(options.seed)
-        told["eval/lichen"] = float(play_games(config, seeds, (heads, heads), rng, (True, True)).lichen.mean())
+        rng = torch.Generator().manual_seed(options.seed) if options.temperature else None
+        told["eval/lichen"] = float(
+            play_games(config, starts, (heads, heads), rng, (True, True), temperature=options.temperature).lichen.mean()
+        )
     return told
 
 
 def line(done: int, told: Mapping[str, float]) -> str:
     """An iteration for readers, and its evaluations below it."""
-    text = f"{done}: lichen {told['charts/lichen']:,.0f}, {told['charts/turns_a_second']:,.0f} turns a second"
+    text = f"{done}: lichen {told['charts/lichen']:,.0f}, "
+    if "charts/share_rule" in told:
+        text += f"{told['charts/share_rule']:.3f} of it against the rule, "
+    text += f"{told['charts/turns_a_second']:,.0f} turns a second"
     for name in ("rule", "start"):
         if f"eval/wins_{name}" in told:
             share, error, wins = (told[f"eval/{what}"] for what in (f"share_{name}", f"share_{name}_error", f"wins_{name}"))

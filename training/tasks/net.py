@@ -14,10 +14,12 @@ class TaskNet(nn.Module):
     """Scores each candidate from its own numbers and the entity's state; the critic has its own weights. Untrained, it is the rule."""
 
     rule: torch.Tensor
+    since: torch.Tensor
 
-    def __init__(self, width: int = 64, rule: float = RULE) -> None:
+    def __init__(self, width: int = 64, rule: float = RULE, since: int = 0) -> None:
         super().__init__()
         self.register_buffer("rule", torch.tensor(rule))
+        self.register_buffer("since", torch.tensor(since))
         self.of_state = nn.Linear(STATE_SIZE, width)
         self.of_candidate = nn.Linear(CANDIDATE_SIZE, width, bias=False)
         self.hidden = nn.Linear(width, width)
@@ -40,9 +42,10 @@ class TaskNet(nn.Module):
         """All but the critic's."""
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("critic")]
 
-    def head(self, bare: bool = False) -> Head:
-        """The weights that choose, for play."""
+    def head(self, bare: bool = False, temperature: float = 0.0) -> Head:
+        """The weights that choose, for play; `temperature` as of `Head`."""
         first = [self.of_state.weight.T, self.of_state.bias, self.of_candidate.weight.T]
         weights = [*first, self.hidden.weight.T, self.hidden.bias, self.score.weight[0]]
         arrays = [weight.detach().numpy().copy() for weight in weights]
-        return Head(*arrays, bare=np.array(bare, np.float32), rule=self.rule.numpy().copy())
+        numbers = {"bare": bare, "rule": float(self.rule), "temperature": temperature, "since": int(self.since)}
+        return Head(*arrays, **{name: np.array(number, np.float32) for name, number in numbers.items()})
