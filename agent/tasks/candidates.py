@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from agent.tasks.carry import LEAST_LOAD, neediest, water_need
-from agent.tasks.choice import count_work, dig_counts, is_source, list_lichen
 from agent.tasks.factories import can_water
+from agent.tasks.goals import count_work, dig_counts, is_free, is_source, list_lichen
 from agent.tasks.ground import look_around
 from agent.tasks.memory import CARRY_TASK, CLEAR_TASK, HOME_TASK, HUNT_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK, TASKS
-from agent.tasks.threats import is_dangerous, is_threatened
+from agent.tasks.threats import is_dangerous
 from agent.tasks.trips import standing_on
 from agent.tasks.ways import is_moving
 from engine.config import MAX_ROBOTS, SIZE
@@ -167,32 +167,17 @@ def insert(cells, costs, first, count, cell, cost):
 
 
 @jit
-def is_free(game, turn, r, cell):
-    """Whether robot `r` could go and dig there: nobody else works or stands there, and no enemy threatens the place."""
-    other = int(game.robot_at[cell])
-    if other >= 0 and other != r or turn.used[cell]:
-        return False
-    return not is_dangerous(game, turn, r, cell) and not is_threatened(turn, int(game.robot_heavy[r]), cell)
-
-
-@jit
-def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, rows, mask):
-    """The candidates of robot `r`: the cells that they dig `cells [K]` (-1: none), their numbers `rows [K, CANDIDATE_SIZE]`, and which are
-    allowed, `mask [K]`: the rule's only if there is one."""
+def list_goals(game, rules, static, dials, memory, turn, r, left, cells):
+    """The cells that robot `r` could dig or go to, `cells [K]` by slot (-1: none), and the water that it could carry to another factory."""
     heavy = int(game.robot_heavy[r])
     home = int(memory.home[r])
     cell = int(game.robot_cell[r])
-    own = int(memory.target[r])
-    if own >= 0:
-        turn.used[own] = 0
     player = r // MAX_ROBOTS
     load = 0
     costs = np.full(CANDIDATES, NO_WAY, np.int32)
     tiles = np.zeros(FACTORIES, np.int16)
     scores = np.zeros(FACTORIES, np.int32)
     cells[:] = -1
-    rows[:] = 0
-    mask[:] = 0
     for i in range(len(FIRST)):
         task = FIRST[i, 0]
         first = FIRST[i, 1]
@@ -229,6 +214,23 @@ def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, r
             goal, load = neediest(game, rules, static, memory, turn, player, standing_on(game, r), int(rules.cargo_space[heavy]))
             if load >= LEAST_LOAD:
                 cells[first] = game.factory_cell[goal]
+    return load
+
+
+@jit
+def write_candidates(game, rules, static, dials, memory, turn, r, left, cells, rows, mask):
+    """The candidates of robot `r`: the cells that they dig `cells [K]` (-1: none), their numbers `rows [K, CANDIDATE_SIZE]`, and which are
+    allowed, `mask [K]`: the rule's only if there is one."""
+    heavy = int(game.robot_heavy[r])
+    home = int(memory.home[r])
+    cell = int(game.robot_cell[r])
+    own = int(memory.target[r])
+    if own >= 0:
+        turn.used[own] = 0
+    player = r // MAX_ROBOTS
+    rows[:] = 0
+    mask[:] = 0
+    load = list_goals(game, rules, static, dials, memory, turn, r, left, cells)
     power = int(game.robot_power[r])
     if standing_on(game, r) >= 0:
         power = min(power + max(int(turn.power[home]), 0), int(rules.battery_capacity[heavy]))

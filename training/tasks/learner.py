@@ -58,8 +58,8 @@ class Options:
     """Turn from which they are made so; until then both sides play by the rule."""
     opened: int = 960
     """Games that are kept with `since` above 0, as they stand in that turn: an iteration goes on from the next of them."""
-    start: Path | None = None
-    """Heads that are there already: the run folder of another run."""
+    start: tuple[Path, ...] = ()
+    """Heads that are there already: run folders of other runs; of a kind that several have, the last one's."""
     iterations: int = 120
     games: int = 48
     """Of an iteration, both sides learning: each on a map of its own, or, with `since` above 0, from the next of those that are kept."""
@@ -250,7 +250,7 @@ def learn(options: Options, run_dir: Path, logger: Logger = "tensorboard") -> di
     """Learn into a new run folder; tells a line an iteration. Raises `ValueError`, and `Stopped` after it saved if it was asked to end."""
     options.check()
     check_logger(logger)
-    heads, origin = (load(options.start) if options.start else {} for _ in range(2))
+    heads, origin = ({kind: net for folder in options.start for kind, net in load(folder).items()} for _ in range(2))
     check_new(run_dir)
     torch.set_num_threads(1)
     get_ready(options)
