@@ -135,12 +135,13 @@ def look_near(game, rules, r, cell, near):
     x = cell // SIZE
     y = cell % SIZE
     near[:] = 0
-    for side in range(2):
-        for i in range(int(game.robot_count[side])):
-            other = int(game.robot_order[side, i])
-            if abs(game.robot_cell[other] // SIZE - x) + abs(game.robot_cell[other] % SIZE - y) > NEAR or other == r:
+    for i in range(max(x - NEAR, 0), min(x + NEAR, size - 1) + 1):
+        width = NEAR - abs(i - x)
+        for j in range(max(y - width, 0), min(y + width, size - 1) + 1):
+            other = int(game.robot_at[i * SIZE + j])
+            if other < 0 or other == r:
                 continue
-            if side == player:
+            if other // MAX_ROBOTS == player:
                 near[2] += 0.25
             else:
                 near[0] += 0.5 * (game.robot_heavy[other] >= heavy)

@@ -57,7 +57,7 @@ class Options:
     since: int = 0
     """Turn from which they are made so; until then both sides play by the rule."""
     opened: int = 960
-    """Games that are kept with `since` above 0, as they stand in that turn: an iteration goes on from the next of them."""
+    """Games that are kept with `since` above 0, as they stand in that turn: an iteration goes on from the next of them. Half a MiB each."""
     start: tuple[Path, ...] = ()
     """Heads that are there already: run folders of other runs; of a kind that several have, the last one's."""
     iterations: int = 120
