@@ -22,7 +22,7 @@ from engine.config import SIZE, GameConfig
 from engine.engine import Engine
 from engine.state import ICE, WATER
 
-TASKS = ("nothing", "ice", "ore", "clear", "home", "reap", "carry")  # in the order of `agent.tasks.memory`
+TASKS = ("nothing", "ice", "ore", "clear", "home", "reap", "carry", "hunt")  # in the order of `agent.tasks.memory`
 KEPT, EVERY = 120, 12  # turns that are kept of a factory, and of which one is a line
 
 

@@ -12,21 +12,13 @@ import torch
 import tyro
 
 from agent.tasks.candidates import STATE, TASK_OF, WATERING
-from agent.tasks.memory import CARRY_TASK, CLEAR_TASK, HOME_TASK, HUNT_TASK, ICE_TASK, NO_WISH, ORE_TASK, REAP_TASK
+from agent.tasks.memory import NO_WISH
+from benchmarks.deaths import TASKS
 from engine.config import GameConfig
 from training.tasks.learner import load
 from training.tasks.rollout import play_games, started
 
-NAMES = {
-    NO_WISH: "rule",
-    ICE_TASK: "ice",
-    ORE_TASK: "ore",
-    CLEAR_TASK: "clear",
-    HOME_TASK: "home",
-    REAP_TASK: "reap",
-    CARRY_TASK: "carry",
-    HUNT_TASK: "hunt",
-}
+NAMES = {NO_WISH: "rule", **dict(enumerate(TASKS[1:], 1))}
 FIRST_SEED = 5_100_000
 
 
