@@ -140,6 +140,7 @@ def test_learning_changes_what_it_says_and_keeps_it(tmp_path: Path) -> None:
         (["--games", "0"], "games is 0; accepted are 1"),
         (["--evaluate-games", "1"], "evaluate_games is 1; accepted are 2"),
         (["--map-size", "7"], "map"),
+        (["--bare", "--kinds", "lights", "heavies", "watering", "building", "--since", "700"], "give one of the two"),
         (["--start", "nowhere"], "nowhere/heads.pt does not exist"),
         (["--run-dir", "taken"], "is in the way"),
     ],

@@ -98,6 +98,8 @@ class Options:
             raise ValueError(f"kinds is {self.kinds}; name one to four of lights, heavies, watering, building, each once.")
         if self.bare and len(self.kinds) < len(KINDS):
             raise ValueError("From scratch (--bare) all kinds learn; give --kinds lights heavies watering building.")
+        if self.bare and self.since:
+            raise ValueError("From scratch (--bare) there is no rule that could play until --since; give one of the two.")
         for name in ("iterations", "games", "epochs", "batch_rows", "critic_epochs", "evaluate_every", "opened"):
             check_range(self, 1, 1_000_000, name)
         check_range(self, 2, 10_000, "evaluate_games")

@@ -16,10 +16,10 @@ class TaskNet(nn.Module):
     rule: torch.Tensor
     since: torch.Tensor
 
-    def __init__(self, width: int = 64, rule: float = RULE, since: int = 0) -> None:
+    def __init__(self, width: int = 64, rule: float = RULE) -> None:
         super().__init__()
         self.register_buffer("rule", torch.tensor(rule))
-        self.register_buffer("since", torch.tensor(since))
+        self.register_buffer("since", torch.tensor(0))
         self.of_state = nn.Linear(STATE_SIZE, width)
         self.of_candidate = nn.Linear(CANDIDATE_SIZE, width, bias=False)
         self.hidden = nn.Linear(width, width)
